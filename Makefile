@@ -82,13 +82,14 @@ MODERN = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev
   echo "fedsim needs Python 3.11 or later, and '$(PYTHON)' is missing or older:" \
     "name another, as in make PYTHON=python3.12 ..." >&2; exit 2; }
 
-# One version of each package, with hashes, for every Python from 3.11 on. Versions in the files are
-# kept where they still fit pyproject.toml; make lock ARGS=--upgrade takes the newest.
+# One version of each package, with hashes, for every Python from 3.11 on, with the extra that runs on
+# any machine. Versions in the files are kept where they still fit pyproject.toml; make lock
+# ARGS=--upgrade takes the newest.
 lock: ## requirements*.lock from pyproject.toml
 	@$(MODERN)
 	@test -x .cache/lock/bin/python || $(PYTHON) -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check $(UV)
-	@$(COMPILE) pyproject.toml --output-file requirements.lock $(ARGS)
+	@$(COMPILE) pyproject.toml --extra privacy --output-file requirements.lock $(ARGS)
 	@$(COMPILE) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 COMPILE = .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
