@@ -8,7 +8,7 @@ UV     := uv==0.13.9
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types imports pytest bench bench-device tables methods wheel lock setup clean
+.PHONY: help run test test-long lint types imports pytest bench bench-device tables methods wheel lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,10 @@ help: ## this list
 run: $(VENV)/run.stamp ## the first experiment: four hospitals, every method
 	@$(BIN)/fedsim sweep heart_disease
 
-test: lint types imports pytest ## everything that must pass before a commit
+test: lint types imports pytest ## what must pass before a commit
+
+test-long: MARKED := long
+test-long: pytest ## what must pass beside it before a change lands: every member by every law
 
 lint: $(VENV)/dev.stamp
 	@echo "== ruff"
@@ -32,8 +35,10 @@ imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import_linter
 
 pytest: $(VENV)/dev.stamp
-	@echo "== pytest"
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@echo "== pytest, $(MARKED)"
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "$(MARKED)" --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+MARKED := not long
 
 bench: $(VENV)/dev.stamp ## benchmarks on this machine
 	@$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-storage=.cache/benchmarks $(ARGS)

@@ -22,7 +22,25 @@ settings.load_profile("fedsim")
 LONGEST = ("test_ray.py", "test_resume.py", "test_devices.py", "test_modes.py", "test_packaging.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+# One algorithm of each kind: no server, one client, server state, client memory, personal models, layers
+# of one's own, clusters, models adapted when judged, features, messages all at once, old starts, no server
+# at all. The contracts of all others are `long`.
+KINDS = {
+    *("local", "pooled", "fedavg", "fedadam", "scaffold", "ditto", "fedper", "ifca", "fedala", "moon"),
+    *("fedmgda", "fedbuff", "dpsgd"),
+}
+
+
+def is_long(item: pytest.Item, where: Path) -> bool:
+    """Whether it is one of many alike, or one of the cases that its module calls LONG."""
+    called: Any = getattr(item, "callspec", None)
+    chosen = called.params if called else {}
+    module: Any = item.getparent(pytest.Module)
+    other = where.parts[1] == "contract" and chosen.get("algorithm", "fedavg") not in KINDS
+    return other or chosen.get("case") in getattr(module.obj, "LONG", ())
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m is asked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests go to processes by file, and in files that try every algorithm, by algorithm: what one test
     compiles the next one uses."""
@@ -31,8 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         called: Any = getattr(item, "callspec", None)
         algorithm = called and called.params.get("algorithm")
-        where = item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group(f"{where} {algorithm}" if algorithm else where))
+        where = item.path.relative_to(ROOT)
+        group = f"{where.as_posix()} {algorithm}" if algorithm else where.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+        if is_long(item, where):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,7 @@ CASES = {
 
 # Convolutions, a sum over 100,000 rows, and memory that travels: with one, two and three actors.
 EVERY_NUMBER = ("cnn", "reduction", "scaffold")
+LONG = ("streamed", "graph", "lanes")
 SPREAD = ("spread", "reduction")  # over all devices of each process
 
 

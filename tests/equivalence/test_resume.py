@@ -59,6 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
 }
+LONG = ("tickets", "tuning")  # the first is killed once in another test, too
 CODE = """
 import json, sys
 from pathlib import Path
@@ -102,11 +103,11 @@ def whole(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_killed_and_resumed_is_uninterrupted(name, whole, tmp_path):
-    values, expected = COMMON | CASES[name], whole(name)
+@pytest.mark.parametrize("case", CASES)
+def test_killed_and_resumed_is_uninterrupted(case, whole, tmp_path):
+    values, expected = COMMON | CASES[case], whole(case)
 
-    moments = random.Random(name)
+    moments = random.Random(case)
     killed, resumed = 0, 0
     for _ in range(40):
         child = start(values, tmp_path / "killed")

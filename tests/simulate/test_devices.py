@@ -37,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "logistic": {},
 }
 SHARED = {"mlp with memory", "batch norm and dropout"}
+LONG = {"cnn"}
 
 
 @cache
@@ -135,6 +136,7 @@ def wide() -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_64_bit_mode_leaves_float32_alone(root: Any) -> None:
     """Every draw and array states its dtype, so nothing widens where it could."""
     code = (
