@@ -24,7 +24,7 @@ LONGEST = ("test_ray.py", "test_resume.py", "test_devices.py", "test_modes.py", 
 
 # One algorithm of each kind: no server, one client, server state, client memory, personal models, layers
 # of one's own, clusters, models adapted when judged, features, messages all at once, old starts, no server
-# at all. The contracts of all others are `long`.
+# at all. The contracts of all others are `long`, and so are variants but for those of FedAvg.
 KINDS = {
     *("local", "pooled", "fedavg", "fedadam", "scaffold", "ditto", "fedper", "ifca", "fedala", "moon"),
     *("fedmgda", "fedbuff", "dpsgd"),
@@ -36,7 +36,8 @@ def is_long(item: pytest.Item, where: Path) -> bool:
     called: Any = getattr(item, "callspec", None)
     chosen = called.params if called else {}
     module: Any = item.getparent(pytest.Module)
-    other = where.parts[1] == "contract" and chosen.get("algorithm", "fedavg") not in KINDS
+    algorithm, variant = chosen.get("algorithm", "fedavg"), "variant" in chosen
+    other = (algorithm not in KINDS and where.parts[1] == "contract") or (variant and algorithm != "fedavg")
     return other or chosen.get("case") in getattr(module.obj, "LONG", ())
 
 

@@ -14,6 +14,7 @@ from tests.docs import methods
 TEXT = methods.DOCUMENTS[0].read_text(encoding="utf-8")
 
 
+@pytest.mark.long  # traces every method
 @pytest.mark.parametrize("path", methods.DOCUMENTS, ids=lambda path: path.stem)
 def test_the_tables_are_those_that_are_written(path):
     text = path.read_text(encoding="utf-8")

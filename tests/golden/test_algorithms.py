@@ -86,8 +86,15 @@ def test_every_number_counts(algorithm: str) -> None:
         assert case == "" or far != unused, f"{case} {'moves' if unused else 'does not move'} {algorithm}"
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_structure_agrees_with_the_loop(variant: str) -> None:
+def algorithm_of(variant: str) -> str:
+    chosen = VARIANTS[variant].get("algorithm", "fedavg")
+    return chosen if isinstance(chosen, str) else chosen["name"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "variant"), [(algorithm_of(v), v) for v in sorted(VARIANTS)], ids=sorted(VARIANTS)
+)
+def test_structure_agrees_with_the_loop(algorithm: str, variant: str) -> None:
     e = small.experiment(**VARIANTS[variant])
     ((mine, theirs), (other, _)) = of_lanes([e, replace(e, seed=e.seed + 1)])
     assert distance(mine, theirs) < 1e-5
