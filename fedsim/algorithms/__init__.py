@@ -15,6 +15,7 @@ from fedsim.algorithms.algorithm import (
     no_memory,
     nothing,
     weighted_mean,
+    whole_numbers,
 )
 from fedsim.algorithms.apfl import apfl
 from fedsim.algorithms.ditto import ditto
@@ -107,4 +108,5 @@ __all__ = [
     "nothing",
     "register_algorithm",
     "weighted_mean",
+    "whole_numbers",
 ]

@@ -124,5 +124,8 @@ def _finish_mean(total: tuple[Tree, Array], cohort: Cohort) -> Tree:
 
 weighted_mean = Reduction(_lift_mean, _finish_mean)
 
+# For messages of whole numbers, of which the mechanism that made them makes the mean.
+whole_numbers = Reduction(lambda message, weight: message, lambda total, cohort: total)
+
 # For algorithms that send nothing.
 nothing = Reduction(lambda message, weight: (), lambda total, cohort: ())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from fedsim import algorithms, channel, keys, privacy, stage, tasks, trees, world
 from fedsim.aggregation import AGGREGATORS, Aggregator
-from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, weighted_mean
+from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, weighted_mean, whole_numbers
 from fedsim.attack import ATTACKS, Attack
 from fedsim.base import require, with_numbers
 from fedsim.config import Experiment
@@ -71,7 +71,9 @@ class Parts(NamedTuple):
         """How messages are summed as they come; None where they are needed all at once."""
         own = self.algorithm.aggregate
         summed = self.aggregator is None and self.attack.collude is None
-        return own if summed and isinstance(own, Reduction) else None
+        if not summed or not isinstance(own, Reduction):
+            return None
+        return own if self.privacy.ring is None else whole_numbers
 
     def combine(
         self, messages: Tree, weights: Array, present: Array, liar: Array, cohort: Cohort, state: Tree
@@ -139,6 +141,12 @@ def bind(s: Structure, values: Array, rnd: Array) -> tuple[Parts, Experiment]:
             f"aggregator={cfg.aggregator.name} takes the place of a mean of messages, and "
             f"algorithm={cfg.algorithm.name} takes none; choose aggregator=mean, or an algorithm that "
             "averages, such as fedavg",
+        )
+    if mechanism.ring is not None:
+        require(
+            algorithm.aggregate is weighted_mean,
+            f"privacy={cfg.privacy.name} sums whole numbers, and algorithm={cfg.algorithm.name} takes another "
+            "aggregate than a mean of messages; choose an algorithm that averages, such as fedavg",
         )
     attack = ATTACKS[cfg.attack.name](cfg.attack)
     return Parts(task, algorithm, through, mechanism, rule, attack), cfg
@@ -220,7 +228,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
             Traits(
                 memory_bytes=trees.nbytes(memory),
                 down_bytes=trees.nbytes(start),
-                up_bytes=parts.channel.nbytes(message),
+                up_bytes=(parts.channel if parts.privacy.ring is None else parts.privacy).nbytes(message),
                 flops=3 * parts.task.flops,
                 parameters=trees.size(model.params),
                 personal=parts.algorithm.personal is not None,
