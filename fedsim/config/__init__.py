@@ -72,7 +72,7 @@ from fedsim.config.data import (
 from fedsim.config.executor import ExecutorConfig, Inline, RayExecutor
 from fedsim.config.numerics import Numerics
 from fedsim.config.optimizer import OptimizerConfig
-from fedsim.config.privacy import GaussianPrivacy, NoPrivacy, PrivacyConfig
+from fedsim.config.privacy import Accounted, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -222,6 +222,7 @@ def experiment(values: dict[str, Any]) -> Experiment:
 __all__ = [
     "MEMBERS",
     "NO_PREPROCESS",
+    "Accounted",
     "AdaptiveServer",
     "AggregatorConfig",
     "AlgorithmConfig",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
-from fedsim.base import Choice, number, require
+from fedsim.base import Choice, RequestError, number, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +20,62 @@ class NoPrivacy(PrivacyConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianPrivacy(PrivacyConfig):
-    """Client level, central: each update clipped to `clip_norm`, Gaussian noise on the sum
-    (McMahan et al. 2018, Alg. 1, with a fixed denominator).
+class Accounted(PrivacyConfig):
+    """A mechanism whose runs are accounted for (docs/privacy.md).
 
-    noise_multiplier: standard deviation of the noise on the sum, in units of `clip_norm`.
+    noise_multiplier: deviation of the noise, in units of the clip norm; null: as much as `epsilon` asks for.
+    epsilon: the budget: with a noise multiplier given, training ends at the last round that fits; null: none.
+    delta: null: 1e-5, or a tenth of 1 / n where that is less, n being the units of the largest region.
+    relation: what neighbouring data sets are. accountant: null: the first of gdp, pld and rdp that has an
+      account of what the run releases.
     """
 
-    clip_norm: float = number(1.0)
-    noise_multiplier: float = number(1.0)
+    noise_multiplier: float | None = number(1.0)
+    epsilon: float | None = number(None)
+    delta: float | None = number(None)
+    relation: Literal["add_or_remove_one", "replace_one", "replace_special"] = "add_or_remove_one"
+    accountant: Literal["gdp", "pld", "rdp"] | None = None
 
     def __post_init__(self) -> None:
-        require(0 < self.clip_norm < inf, f"privacy.clip_norm must be in (0, inf), got {self.clip_norm}")
+        noise, budget, delta = self.noise_multiplier, self.epsilon, self.delta
         require(
-            0 <= self.noise_multiplier < inf,
-            f"privacy.noise_multiplier must be in [0, inf), got {self.noise_multiplier}",
+            noise is None or 0 <= noise < inf, f"privacy.noise_multiplier must be in [0, inf), got {noise}"
         )
+        require(
+            budget is None or 0 < budget < inf,
+            f"privacy.epsilon must be in (0, inf), got {budget}; set null for none",
+        )
+        require(
+            delta is None or 0 < delta < 1,
+            f"privacy.delta must be in (0, 1), got {delta}; set it well below 1 / n, or null",
+        )
+        require(
+            noise is not None or budget is not None,
+            "privacy.noise_multiplier=null is found from privacy.epsilon, which is null too; set one of them",
+        )
+        require(
+            noise != 0 or budget is None,
+            f"privacy.epsilon={budget} cannot be kept with privacy.noise_multiplier=0; set "
+            "privacy.noise_multiplier=null to have it found",
+        )
+
+    def noise(self) -> float:
+        """The noise multiplier. Raises RequestError where it has still to be found."""
+        if self.noise_multiplier is None:
+            raise RequestError("privacy.noise_multiplier=null has not been calibrated; set a number")
+        return self.noise_multiplier
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianPrivacy(Accounted):
+    """Client level, central: each update clipped to `clip_norm`, Gaussian noise on the sum
+    (McMahan et al. 2018, Alg. 1, with a fixed denominator)."""
+
+    clip_norm: float = number(1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.clip_norm < inf, f"privacy.clip_norm must be in (0, inf), got {self.clip_norm}")
 
 
 MEMBERS: dict[str, type] = {"none": NoPrivacy, "gaussian": GaussianPrivacy}

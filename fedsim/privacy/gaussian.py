@@ -5,7 +5,7 @@ The sum is divided by the expected cohort, never by the actual one, which would 
 Source: McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, Alg. 1
 with the estimator of a fixed denominator.
 
-What the noise is worth as (epsilon, delta) is the accountant's business and is not stated here.
+What the noise is worth as (epsilon, delta) is the accountant's business: fedsim/accounting/releases.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def gaussian(cfg: GaussianPrivacy) -> Stage:
 
     def server(aggregate: Tree, state: Tree, key: Key, count: Array) -> tuple[Tree, Tree]:
         leaves, treedef = jax.tree.flatten(aggregate)
-        deviation = cfg.noise_multiplier * cfg.clip_norm / count
+        deviation = cfg.noise() * cfg.clip_norm / count
         noisy = [
             x
             + jnp.asarray(deviation, x.dtype)
@@ -48,7 +48,7 @@ def gaussian(cfg: GaussianPrivacy) -> Stage:
         server=server,
         mechanism=Mechanism(
             sensitivity=cfg.clip_norm,
-            cost={"event": "gaussian", "noise_multiplier": cfg.noise_multiplier},
+            cost={"event": "gaussian", "noise_multiplier": cfg.noise()},
             unit="client",
         ),
         summed=True,

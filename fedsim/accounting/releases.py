@@ -1,0 +1,139 @@
+"""What a run releases, mechanism by mechanism: `RELEASES` is the one place where they are named.
+
+An entry is a pure function of the experiment, its clients and the rounds trained, so that the account of a
+run follows from its config and its progress alone, however often it was stopped and resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian, Refusal
+from fedsim.config import All, Experiment, GaussianPrivacy, Poisson, Uniform
+from fedsim.config.world import (
+    Asynchronous,
+    BySize,
+    Cyclic,
+    Diurnal,
+    Fixed,
+    Markov,
+    PowerOfChoice,
+    Trace,
+    WorldConfig,
+)
+
+EVERYONE = "all clients"  # whose account is the same at every region
+
+
+class Clients(NamedTuple):
+    """Those that train. rows: training rows of each."""
+
+    names: tuple[str, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Released:
+    """What `rounds` rounds of training release under the mechanism's protection.
+
+    unit: whose presence is hidden; sampler: how units come to take part, in words; events: region, or
+    `EVERYONE` -> composition; units: the same keys -> how many units there are; covers: what is covered, in
+    words.
+    """
+
+    unit: str
+    sampler: str
+    events: Mapping[str, Composition]
+    units: Mapping[str, int]
+    covers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+Entry = Callable[[Experiment, Clients, int], Released]
+
+
+# --- samplers: which clients a round draws ------------------------------------------------------
+
+_NEAREST = "set world=poisson with world.rate=cohort / clients, or world=all"
+_WITHOUT: dict[type[WorldConfig], str] = {
+    BySize: "draws clients by how many rows they have, so who takes part tells of the data",
+    PowerOfChoice: "trains the clients whose losses are highest, and so tells of their data",
+    Asynchronous: "takes clients as they finish, more often the ones with few rows",
+    Diurnal: "draws a fixed number of those that happen to be there, which is no Poisson sample",
+    Markov: "draws a fixed number of those that happen to be there, which is no Poisson sample",
+    Trace: "draws a fixed number of those that happen to be there, which is no Poisson sample",
+    Cyclic: "takes clients in turn by their places, which move when a client comes or goes",
+    Fixed: "takes clients by their places, which move when a client comes or goes",
+}
+
+
+def sampled(world: WorldConfig, noise: float, population: int) -> tuple[Event, str]:
+    """(one round of Gaussian noise on a sum of clipped messages of the clients that `world` draws; in words).
+
+    Those that are lost or late (`world.dropout`, `world.stragglers`) send nothing, by chance alone: taking no
+    credit for that, the account is an upper bound.
+
+    Raises Refusal where what a world draws has no valid account.
+    """
+    match world:
+        case Poisson():
+            return PoissonGaussian(noise_multiplier=noise, rate=world.rate), "Poisson sample of clients"
+        case All():
+            return Gaussian(noise_multiplier=noise), "every client in every round"
+        case Uniform():
+            event = FixedGaussian(noise_multiplier=noise, population=population, cohort=world.cohort)
+            return event, "cohort of fixed size without replacement"
+    reason = next((why for cls, why in _WITHOUT.items() if isinstance(world, cls)), "has no known account")
+    raise Refusal(f"world={world.name} {reason}: no epsilon would be true", _NEAREST)
+
+
+# --- entries ------------------------------------------------------------------------------------
+
+
+def client_gaussian(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """privacy=gaussian: clipped messages, Gaussian noise on their sum; the denominator is public."""
+    privacy = experiment.privacy
+    assert isinstance(privacy, GaussianPrivacy)
+    n = len(clients.names)
+    event, sampler = sampled(experiment.world, privacy.noise(), n)
+    return Released(
+        unit="client",
+        sampler=sampler,
+        events={EVERYONE: [(event, rounds)]},
+        units={EVERYONE: n},
+        covers=("clients' messages, of which the model is made",),
+        notes=("the expected number of clients in a round is public",),
+    )
+
+
+RELEASES: dict[type[Any], Entry] = {GaussianPrivacy: client_gaussian}
+"""Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
+
+
+# --- what no mechanism covers --------------------------------------------------------------------
+
+
+def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
+    """What a run releases without protection, in words."""
+    e, found = experiment, []
+    cfg = e.data.preprocess
+    if cfg.impute != "none" or cfg.standardise:
+        what = {
+            "federated": "sums and counts of every feature, for imputation and standardisation",
+            "pooled": "imputation and standardisation constants of all rows together",
+            "client": "none of the constants: each client imputes and standardises by its own",
+        }[cfg.scope]
+        found += [what] if cfg.scope != "client" else []
+    found.append("metrics and counts of validation and test rows")
+    if e.evaluate.predictions is not False:
+        found.append("scores of tested rows, where the run stores them")
+    if e.tune.grid:
+        found.append("losses on validation rows, by which hyper-parameters and rounds were chosen")
+    if e.system.name != "none":
+        found.append("how long clients take, which follows from how many rows they have")
+    if e.algorithm.name in ("local", "pooled"):
+        found.append(f"all that algorithm={e.algorithm.name} moves")
+    found.append("statistics of how clients differ (heterogeneity)")
+    return tuple(found)
