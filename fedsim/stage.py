@@ -49,9 +49,9 @@ class Stage:
     fixed: its weights, and what a mean divides by, must not depend on the data or on who takes part.
     everyone: every client must take part in every round.
     returning: clients must take part more than once, or their memory is never used.
-    ring: None, or the bits b of whole numbers modulo 2**b: its client half makes int32 of a message, which are
-      summed as they come, with weight 1 and wrap-around, and its server half gets their sum and makes the
-      mean. The sum modulo 2**b is all that the server may use of it, and all that may be used of a sum of
+    ring: None, or the bits b of whole numbers modulo 2**b: its client half makes int32 of a message, which
+      are summed as they come, with weight 1 and wrap-around, and its server half gets their sum and makes
+      the mean. The sum modulo 2**b is all that the server may use of it, and all that may be used of a sum of
       masked messages; beyond that, the simulator counts what did not fit.
     """
 

@@ -145,8 +145,8 @@ def bind(s: Structure, values: Array, rnd: Array) -> tuple[Parts, Experiment]:
     if mechanism.ring is not None:
         require(
             algorithm.aggregate is weighted_mean,
-            f"privacy={cfg.privacy.name} sums whole numbers, and algorithm={cfg.algorithm.name} takes another "
-            "aggregate than a mean of messages; choose an algorithm that averages, such as fedavg",
+            f"privacy={cfg.privacy.name} sums whole numbers, and algorithm={cfg.algorithm.name} takes "
+            "another aggregate than a mean of messages; choose an algorithm that averages, such as fedavg",
         )
     attack = ATTACKS[cfg.attack.name](cfg.attack)
     return Parts(task, algorithm, through, mechanism, rule, attack), cfg
