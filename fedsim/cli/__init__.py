@@ -24,6 +24,7 @@ VERBS = {
     "sweep": ("sweep", "an experiment of experiments/: plan it, run what is missing, write its tables"),
     "status": ("status", "which cells of a sweep are done, running, failed or missing"),
     "tables": ("tables", "write a sweep's tables and figures again, or check them for drift"),
+    "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
     "data": ("data", "list, describe and fetch data"),
     "list": ("listing", "every algorithm, split, task, ... with its paper"),

@@ -1,0 +1,91 @@
+"""fedsim compare: paired differences of a sweep's runs against a baseline, from stored rows."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fedsim.base import INCOMPLETE, SUCCESS, RequestError
+from fedsim.cli import output, requested
+from fedsim.cli.arguments import Options, Parser, add_json, add_name, add_quiet
+from fedsim.metrics import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from fedsim.report.paired import Difference
+
+LEVELS = ("pooled", "mean", "weighted_mean", "worst", "site", "client")
+ALPHA = 0.05
+
+
+def describe(parser: Parser) -> None:
+    add_name(parser)
+    parser.add_argument(
+        "--baseline", required=True, metavar="METHOD", help="what all others are held against"
+    )
+    parser.add_argument("--axis", default="algorithm", help="the choice that is compared (algorithm)")
+    parser.add_argument(
+        "--metric", action="append", metavar="METRIC", help="may be given again; the tables' first by default"
+    )
+    parser.add_argument("--from", dest="level", choices=LEVELS, default="pooled", help="whose predictions")
+    add_json(parser)
+    add_quiet(parser)
+
+
+def main(options: Options) -> int:
+    request = requested.by_name(options)
+    from fedsim import report
+    from fedsim.report import paired
+    from fedsim.report.tables import sources
+
+    metrics = options.metric or [_first_metric(request)]
+    rows = report.read(request.store, request.labels, metrics, [options.level])
+    found = paired.differences(rows, options.axis, options.baseline, metrics, options.level)
+    footnotes = sources(rows, request.report_stale)
+    most = max(d.pairs for d in found)
+    if paired.smallest(most) >= ALPHA:
+        least = paired.smallest(most)
+        footnotes.append(f"{most} pairs cannot give a p below {least:g}; add seeds to tell more.")
+    if options.json:
+        told: dict[str, Any] = {
+            "name": request.sweep.name,
+            "axis": options.axis,
+            "baseline": options.baseline,
+            "from": options.level,
+            "note": paired.NOTE,
+            "differences": [asdict(d) for d in found],
+        }
+        output.document(options.out, told | {"footnotes": footnotes})
+    else:
+        where = list(found[0].where)
+        head = [*where, "metric", options.axis, "difference", "low", "high", "pairs", "p", "corrected", ""]
+        lines = [
+            [*d.where.values(), d.metric, d.choice, d.mean, d.low, d.high, d.pairs, d.p, d.corrected, said(d)]
+            for d in found
+        ]
+        print(f"{request.sweep.name}: {options.axis} against {options.baseline}", file=options.out)
+        output.columns(options.out, lines, head)
+        if not options.quiet:
+            print("\n".join(["", paired.NOTE, *footnotes]), file=options.out)
+    gone = len(rows.missing) + sum(not run.done and not run.diverged for run in rows.runs)
+    if gone:
+        print(f"fedsim: {gone} of {len(request.cells)} cells are not done", file=sys.stderr)
+    return INCOMPLETE if gone else SUCCESS
+
+
+def said(d: Difference) -> str:
+    """`better` or `worse` where the corrected p is below 5 % and the metric has a direction."""
+    up = HIGHER_IS_BETTER.get(d.metric)
+    if up is None or d.corrected is None or d.corrected >= ALPHA:
+        return ""
+    return "better" if (d.mean > 0) == up else "worse"
+
+
+def _first_metric(request: requested.Request) -> str:
+    """Of the first table that the experiment declares."""
+    from fedsim.report import spec
+
+    path = request.sweep.folder / "tables.yaml" if request.sweep.folder else None
+    if path is None or not path.is_file():
+        raise RequestError(f"{request.sweep.name} declares no tables; name a metric, as in --metric auroc")
+    return spec.load(path).tables[0].metrics[0]

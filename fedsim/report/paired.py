@@ -1,0 +1,131 @@
+"""Paired comparisons: what a choice comes to against another on the same seeds.
+
+Differences are taken seed by seed, so that what a seed makes easy or hard for both cancels. The test is the
+exact permutation test of paired differences (Fisher 1935, section 21): without an effect, each difference
+was as likely to come with the other sign. p-values are corrected for how many comparisons are shown, within
+each metric, by the step-down rule of Holm (Scandinavian Journal of Statistics 6, 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fedsim.base import RequestError, nearest, require
+from fedsim.report.intervals import mean_interval
+from fedsim.report.rows import Rows, Value, chosen, observe, plain
+from fedsim.report.spec import Level
+
+EXACT = 16  # pairs up to which every one of the 2**n signs is tried
+DRAWS = 100_000  # of signs, beyond that
+_KEY = 30_000_000
+
+NOTE = (
+    "Differences of pairs with the same seed: mean, 95 % interval (Student's t), and p of the permutation "
+    f"test of signs (exact up to {EXACT} pairs, {DRAWS:,} draws beyond), corrected by Holm within each "
+    "metric. Seeds repeat the split and the training; neither is about new patients."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One choice against the baseline, where all else is the same.
+
+    where: the other dimensions; pairs: seeds that both have; mean, low, high: of (choice - baseline), no
+    ends for a single pair; p, corrected: None for a single pair.
+    """
+
+    where: dict[str, Value]
+    metric: str
+    choice: Value
+    pairs: int
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    corrected: float | None = None
+
+
+def differences(
+    rows: Rows,
+    axis: str,
+    baseline: str,
+    metrics: Sequence[str],
+    level: Level = "pooled",
+    where: Mapping[str, Any] | None = None,
+) -> list[Difference]:
+    """Every choice of `axis` against `baseline`, in every setting of the other axes.
+
+    Args:
+      rows: as `report.read` gives them; axis: a dimension of the plan; baseline: one of its values.
+      level: what is compared: pooled predictions, an aggregate over clients, or each site or client.
+
+    Raises:
+      RequestError: an unknown axis, baseline or metric, or no pair of runs with a common seed.
+    """
+    where = dict(where or {})
+    cells = [run.cell for run in rows.runs if chosen(run, where)]
+    axes = list(dict.fromkeys(d for cell in cells for d in cell if d != "seed"))
+    if axis not in axes:
+        raise RequestError(f"these runs have no choice of {axis!r}; {nearest(axis, axes)}")
+    values = list(dict.fromkeys(str(plain(cell[axis])) for cell in cells if axis in cell))
+    if baseline not in values:
+        raise RequestError(f"no run has {axis}={baseline}; {nearest(baseline, values)}")
+    others = [d for d in axes if d != axis] + ([level] if level in ("site", "client") else [])
+    found = observe(
+        rows, level=level, metrics=metrics, dimensions=(*others, "metric", axis), where=where, at="last"
+    )
+    made = []
+    for (*rest, choice), by_seed in found.items():
+        base = {str(key[-1]): v for key, v in found.items() if list(key[:-1]) == rest}.get(baseline)
+        if str(choice) == baseline or base is None:
+            continue
+        pairs = [by_seed[s] - base[s] for s in sorted(by_seed.keys() & base.keys(), key=str)]
+        pairs = [d for d in pairs if d == d]
+        if pairs:
+            mean, low, high = mean_interval(pairs, "t")
+            p = signs(pairs) if len(pairs) > 1 else None
+            setting = dict(zip(others, rest[:-1], strict=True))
+            made.append(Difference(setting, str(rest[-1]), choice, len(pairs), mean, low, high, p))
+    require(made, f"no two runs differ in {axis} alone and share a seed with {axis}={baseline}")
+    return holm(made)
+
+
+def signs(differences: Sequence[float]) -> float:
+    """Two-sided p of the permutation test: how often |mean| is as large under random signs.
+
+    Exact up to `EXACT` differences; beyond that (1 + count) / (1 + draws) with the same draws every time.
+    """
+    d = np.asarray(differences, np.float64)
+    if d.size <= EXACT:
+        bits = (np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1
+    else:
+        rng = np.random.Generator(np.random.Philox(key=_KEY + d.size))
+        bits = rng.integers(0, 2, (DRAWS, d.size), dtype=np.int8)
+    sums = np.abs((1.0 - 2.0 * bits) @ d)
+    # Equal sums in another order of addition must count as equal.
+    as_large = int(np.sum(sums >= abs(d.sum()) - 1e-12 * np.abs(d).sum()))
+    return as_large / len(bits) if d.size <= EXACT else (1 + as_large) / (1 + len(bits))
+
+
+def smallest(pairs: int) -> float:
+    """The smallest p that so many pairs can give: all differences of one sign, or all of the other."""
+    return 2.0 ** (1 - pairs) if pairs <= EXACT else 1 / (1 + DRAWS)
+
+
+def holm(found: Sequence[Difference]) -> list[Difference]:
+    """The same with corrected p-values: of m comparisons of a metric, the k-th smallest p times m - k + 1,
+    never below that of a smaller one."""
+    made = list(found)
+    for metric in {d.metric for d in made}:
+        tested = sorted(
+            ((d.p, i) for i, d in enumerate(made) if d.metric == metric and d.p is not None),
+        )
+        worst = 0.0
+        for rank, (p, i) in enumerate(tested):
+            worst = max(worst, min(1.0, p * (len(tested) - rank)))
+            made[i] = replace(made[i], corrected=worst)
+    return made
