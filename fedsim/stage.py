@@ -45,6 +45,7 @@ class Stage:
       nbytes: message template -> bytes sent up per client.
       announce: (server state, a key of the round) -> what all clients of the round are told, which their
       half gets as the server state: how they come to draw the same at random.
+      announced: bytes that telling one client of it takes, each round.
       summed: the aggregate must be a sum over clients.
     fixed: its weights, and what a mean divides by, must not depend on the data or on who takes part.
     everyone: every client must take part in every round.
@@ -61,6 +62,7 @@ class Stage:
     server: Callable[[Tree, Tree, Key, Array], tuple[Tree, Tree]]
     nbytes: Callable[[Tree], int] = trees.nbytes
     announce: Callable[[Tree, Key], Tree] = lambda state, key: state
+    announced: int = 0
     mechanism: Mechanism | None = None
     summed: bool = False
     fixed: bool = False

@@ -70,6 +70,18 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What a round asks of its cohort before anyone trains: an exchange of its own.
+
+    answer: (start, batches, key) -> message. `start` is what `send` made.
+    aggregate: how answers become one; clients weigh as they do when they have trained.
+    """
+
+    answer: Callable[[Tree, Batches, Key], Tree]
+    aggregate: Reduction
+
+
+@dataclass(frozen=True)
 class Algorithm:
     """One federated method.
 
@@ -79,6 +91,8 @@ class Algorithm:
     client_update: (start, memory, batches, key) -> (message, memory). `start` is what `send` made.
     aggregate: how messages become one.
     server_update: (server, aggregate) -> server.
+    survey: where a round has two exchanges, the first. Then `start` in `client_update` and `aggregate` in
+      `server_update` are pairs: (what `send` made, what the survey found), and (what it found, aggregate).
     send: server -> what a client starts from; with an `Exchange`, in the first round only.
     model: server -> the model that is judged.
     personal: (what the client starts from, memory) -> the client's own model, where it has one.
@@ -95,6 +109,7 @@ class Algorithm:
     client_update: Callable[[Tree, Tree, Batches, Key], tuple[Tree, Tree]]
     aggregate: Reduction | Stack | Exchange
     server_update: Callable[[Tree, Tree], Tree]
+    survey: Survey | None = None
     draw: Callable[[Tree, Key], Tree] = lambda server, key: server
     send: Callable[[Tree], Tree] = lambda server: server
     model: Callable[[Tree], Model] = lambda server: server

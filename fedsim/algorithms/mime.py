@@ -4,74 +4,50 @@ Source: Karimireddy et al., "Mime: Mimicking Centralized Stochastic Algorithms i
 arXiv 2008.03606 ("Breaking the Centralized Barrier for Cross-Device Federated Learning", NeurIPS 2021),
 Alg. 1, Mime, with SGD with momentum as the base optimiser.
 
-A local step at y goes along U(g, m) with
+A round has two exchanges. First the cohort's gradients at the server's model x, each on all of a client's
+rows, become their mean c; then a local step at y goes along U(g, m) with
 
-    g = grad f_i(y; batch) - grad f_i(z; batch) + c,    c = mean over clients of grad f_j(z), all rows.
+    g = grad f_i(y; batch) - grad f_i(x; batch) + c.
 
-In the paper z is the server's model, and a round two exchanges: one for c, one to train. Here a round is
-one exchange, so z and c are those of the round before, and the first round's gradients are as they are.
+Last, m <- V(c, m), and x becomes the mean of the clients' models.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-
 from fedsim import trees
-from fedsim.algorithms.algorithm import Algorithm, Array, Key, Tree, no_memory, weighted_mean
-from fedsim.algorithms.mimelite import Message, mixed
+from fedsim.algorithms.algorithm import Algorithm, Key, Survey, Tree, no_memory, weighted_mean
+from fedsim.algorithms.mimelite import Server, mixed
 from fedsim.config.servers import Mime
 from fedsim.local import Batch, Batches, Optimizer, Oracle, Whole, run_steps
 from fedsim.model import Model
 
 
-class Server(NamedTuple):
-    """Also what clients receive. momentum and control are shaped like the parameters.
-
-    anchor: z; control: c; known: 1 once there is a c.
-    """
-
-    model: Model
-    momentum: Tree
-    anchor: Model
-    control: Tree
-    known: Array
-
-
 def mime(oracle: Oracle, optimizer: Optimizer, cfg: Mime) -> Algorithm:
-    """Build Mime, with the control variate of the round before."""
+    """Build Mime; what its survey finds is c."""
 
-    def client_update(start: Server, memory: Tree, batches: Batches, key: Key) -> tuple[Message, Tree]:
-        x = start.model
+    def answer(start: Server, batches: Batches, key: Key) -> Tree:
+        return oracle.full_gradient(start.model, batches, key)
+
+    def client_update(
+        start: tuple[Server, Tree], memory: Tree, batches: Batches, key: Key
+    ) -> tuple[Model, Tree]:
+        (x, momentum), c = start
 
         def direction(model: Model, batch: Batch | Whole, key: Key) -> tuple[Tree, Tree]:
             here, state = oracle.gradient(model, batch, key)
-            there, _ = oracle.gradient(start.anchor, batch, key)  # the same key: of the same function
-            correction = trees.scale(trees.sub(start.control, there), start.known)
-            return mixed(trees.add(here, correction), start.momentum, cfg.momentum), state
+            there, _ = oracle.gradient(x, batch, key)  # the same key: of the same function
+            return mixed(trees.add(trees.sub(here, there), c), momentum, cfg.momentum), state
 
-        end = run_steps(direction, optimizer, x, batches, key)
-        return Message(trees.sub(end, x), oracle.full_gradient(x, batches, key)), memory
+        return trees.sub(run_steps(direction, optimizer, x, batches, key), x), memory
 
-    def server_update(server: Server, mean: Message) -> Server:
-        came = trees.squared_norm(mean.gradient) > 0
-        anchor, control, known = trees.where(
-            came,
-            (server.model, mean.gradient, jnp.ones_like(server.known)),
-            (server.anchor, server.control, server.known),
-        )
-        momentum = mixed(mean.gradient, server.momentum, cfg.momentum)
-        return Server(trees.add(server.model, mean.model), momentum, anchor, control, known)
-
-    def init(model: Model) -> Server:
-        zero = trees.zeros(model.params)
-        return Server(model, zero, model, zero, jnp.zeros((), jax.tree.leaves(model.params)[0].dtype))
+    def server_update(server: Server, found: tuple[Tree, Model]) -> Server:
+        c, mean = found
+        return Server(trees.add(server.model, mean), mixed(c, server.momentum, cfg.momentum))
 
     return Algorithm(
-        init=init,
+        init=lambda model: Server(model, trees.zeros(model.params)),
         init_memory=no_memory,
+        survey=Survey(answer, weighted_mean),
         client_update=client_update,
         aggregate=weighted_mean,
         server_update=server_update,

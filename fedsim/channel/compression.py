@@ -17,6 +17,8 @@ import numpy as np
 from fedsim import trees
 from fedsim.stage import Array, Key, Stage, Tree, identity, nothing
 
+SEED_BYTES = 8  # of a seed that is sent in the place of what is drawn from it
+
 # (message, what all clients of the round were told, the client's key) -> what the server decodes
 Compressor = Callable[[Tree, Tree, Key], Tree]
 
@@ -26,11 +28,12 @@ def compressing(
     nbytes: Callable[[Tree], int],
     *,
     feedback: bool,
-    announce: Callable[[Tree, Key], Tree] = identity.announce,
+    alike: bool = False,
 ) -> Stage:
     """Build the stage of a compressor.
 
     feedback: clients keep what they could not send and add it to their next message.
+    alike: all clients of a round are told its seed, from which they draw the same.
     """
 
     def client(message: Tree, memory: Tree, told: Tree, key: Key) -> tuple[Tree, Tree]:
@@ -46,12 +49,13 @@ def compressing(
         client=client,
         server=identity.server,
         nbytes=nbytes,
-        announce=announce,
+        announce=_same_key if alike else identity.announce,
+        announced=SEED_BYTES if alike else 0,
         returning=feedback,
     )
 
 
-def same_key(state: Tree, key: Key) -> Key:
+def _same_key(state: Tree, key: Key) -> Key:
     """Announce the round's key itself: the seed of what all clients draw alike."""
     return key
 

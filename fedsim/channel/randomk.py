@@ -15,9 +15,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fedsim.channel.compression import compressing, cut, same_key
+from fedsim.channel.compression import SEED_BYTES, compressing, cut
 from fedsim.config import RandomK
-from fedsim.stage import Array, Key, Stage, Tree, identity
+from fedsim.stage import Array, Key, Stage, Tree
 
 
 def random_k(x: Array, k: int, factor: float, order: Array) -> Array:
@@ -46,10 +46,9 @@ def randomk(cfg: RandomK) -> Stage:
         return jax.tree.unflatten(treedef, map(leaf, leaves, cut(drawn, sizes)))
 
     def nbytes(message: Tree) -> int:
-        """k values per leaf; positions follow from a seed of 8 bytes, sent along where it is the client's."""
+        """k values per leaf; positions follow from a seed, sent along where it is the client's."""
         leaves = jax.tree.leaves(message)
         values = sum(math.ceil(cfg.keep * x.size) * x.dtype.itemsize for x in leaves)
-        return values + (0 if cfg.shared else 8)
+        return values + (0 if cfg.shared else SEED_BYTES)
 
-    announce = same_key if cfg.shared else identity.announce
-    return compressing(compress, nbytes, feedback=cfg.feedback, announce=announce)
+    return compressing(compress, nbytes, feedback=cfg.feedback, alike=cfg.shared)

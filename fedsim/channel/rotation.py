@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fedsim.channel.compression import compressing, cut, round_at_random, same_key, whole_bytes, wide
+from fedsim.channel.compression import compressing, cut, round_at_random, whole_bytes, wide
 from fedsim.config import Rotation
 from fedsim.stage import Array, Key, Stage, Tree
 
@@ -67,4 +67,4 @@ def rotation(cfg: Rotation) -> Stage:
         leaves = [x for x in jax.tree.leaves(message) if x.size]
         return sum(whole_bytes(bits * padded(x.size)) + 2 * wide(x).itemsize for x in leaves)
 
-    return compressing(compress, nbytes, feedback=False, announce=same_key)
+    return compressing(compress, nbytes, feedback=False, alike=True)

@@ -96,7 +96,7 @@ class MimeLite(AlgorithmConfig):
 class Mime(MimeLite):
     """MimeLite with local gradients corrected by the cohort's (Karimireddy et al. 2020, Alg. 1, Mime).
 
-    The cohort's gradient is that of the round before, as a round here is one exchange.
+    A round has two exchanges: the cohort's gradient is asked for before anyone trains.
     """
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from fedsim import world
 from fedsim.base import digest, numbers, require, structure
-from fedsim.config import Digits, Evaluate, Inline, Natural, NoSystem, Tune
+from fedsim.config import Digits, Evaluate, Inline, Natural, NoSystem, TimedSystem, Tune
 from fedsim.data.federation import Federation
 from fedsim.model import Spec
+from fedsim.simulate.cost import Work, work
 from fedsim.simulate.engine import Engine
 from fedsim.simulate.lanes import Lane, layout
 from fedsim.simulate.structure import Structure, Traits, traits
@@ -80,10 +81,21 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
     )
     w = s.widths
     teams, setups = [], []
-    load = Load(traits.down_bytes, traits.up_bytes, traits.flops, s.experiment.optimizer.batch_size)
+    timed = any(isinstance(lane.experiment.system, TimedSystem) for lane in lanes)
+    of_lane = work(s) if timed else None
+
+    def load(lane: Lane) -> Load:
+        """What a round asks of a client; without machines nobody asks what is computed."""
+        done = of_lane(numbers(lane.experiment)) if of_lane else Work(0.0, 0.0)
+        step, once, survey = (passes * traits.flops for passes in done)
+        batch, (down, up) = s.experiment.optimizer.batch_size, traits.survey_bytes or (0, 0)
+        first = Load(down, up, 0.0, batch, survey) if traits.survey_bytes else None
+        return Load(traits.down_bytes - down, traits.up_bytes - up, step, batch, once, first)
+
     for at in range(0, len(lanes), w.lanes):
         mine = list(lanes[at : at + w.lanes])
-        team = TeamPlan(mine, layout(mine, s.paths, w.clients, w.degree), w, s.versions, load)
+        lay = layout(mine, s.paths, w.clients, w.degree)
+        team = TeamPlan(mine, lay, w, s.versions, list(map(load, mine)))
         teams.append(team)
         setups.append(_fixed(team, federation))
     stored = lanes[0].experiment.data.mode == "resident"

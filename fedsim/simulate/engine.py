@@ -21,7 +21,7 @@ from fedsim.simulate.items import COLUMN, WORDS, rows_of
 from fedsim.simulate.lanes import Lane
 from fedsim.simulate.packing import Plan, Widths
 from fedsim.simulate.schedule import Schedule, Spent
-from fedsim.simulate.structure import State, Structure, Traits
+from fedsim.simulate.structure import Memory, State, Structure, Traits
 from fedsim.simulate.team import TeamPlan
 
 Tree = Any
@@ -170,24 +170,34 @@ class Engine:
                     self.workers.call(home, "gather", team, state.memory, plan.items[t]) for t in tickets
                 ]
                 memory = [self.workers.share(m, at) for m, at in zip(held_by, worker, strict=True)]
-            parts = []
-            for t in tickets:
-                items, columns = plan.items[t], None
-                if self.streamed:
-                    columns, items = self._buffers(mine, items, rows_of(items), mine.capacity)
-                ticket = (items, plan.targets[t], plan.blocks[t])
-                starts, stages = sent[t % len(sent)]
-                parts.append(
-                    self.workers.call(
-                        worker[t], "local", team, starts, stages, memory[t], ticket, rnd, columns
-                    )
-                )
-            parts = [self.workers.share(part, home) for part in parts]
-            *fields, ok = self.workers.call(home, "finish", team, state, parts, plan, rnd, returns=5)
+            found: Any = ()
+            if self.widths.exchanges > 1:
+                nothing = [Memory((), (), ())] * len(tickets)
+                parts = self._tickets(team, sent, nothing, plan, rnd, survey=True)
+                found = self.workers.call(home, "surveyed", team, parts, plan, rnd)
+                sent = [(*s, self.workers.share(found, worker[t])) for s, t in zip(sent, used, strict=True)]
+            parts = self._tickets(team, sent, memory, plan, rnd)
+            *fields, ok = self.workers.call(home, "finish", team, state, parts, plan, rnd, found, returns=5)
             state = State(*fields)
             flags = (*flags, ok)
             self._wait(flags)
         return Handles(state, flags)
+
+    def _tickets(
+        self, team: int, sent: list[Any], memory: list[Any], plan: Plan, rnd: int, survey: bool = False
+    ) -> list[Any]:
+        """What the tickets of a round came to, at home. sent: to every worker in use: what clients start
+        from, stages, and what a survey found."""
+        mine, home, parts = self.teams[team], self._home(team), []
+        for t in range(self.widths.tickets):
+            items, columns = plan.items[t], None
+            if self.streamed:
+                columns, items = self._buffers(mine, items, rows_of(items), mine.capacity)
+            starts, stages, *found = sent[t % len(sent)]
+            of_round = ((items, plan.targets[t], plan.blocks[t]), rnd, columns, *(found or [()]), survey)
+            at = (home + t) % self.workers.count
+            parts.append(self.workers.call(at, "local", team, starts, stages, memory[t], *of_round))
+        return [self.workers.share(part, home) for part in parts]
 
     def _count(self, plan: Plan, rounds: int, stride: int) -> None:
         different, times = (rounds, 1) if stride else (1, rounds)
@@ -349,7 +359,11 @@ class Engine:
                 columns, _ = self._buffers(
                     self.teams[0], ticket[0], 0 * rows_of(ticket[0]), self.teams[0].capacity
                 )
-            self.workers.call(0, "local", 0, state.starts, state.stages, memory, ticket, 0, columns)
+            args, found = (0, state.starts, state.stages), ()
+            if self.widths.exchanges > 1:
+                part = self.workers.call(0, "local", *args, Memory((), (), ()), ticket, 0, columns, (), True)
+                found = self.workers.call(0, "surveyed", 0, [part] * self.widths.tickets, plan, 0)
+            self.workers.call(0, "local", *args, memory, ticket, 0, columns, found)
         else:
             plan, stride, _ = self.teams[0].plan(0, 1)
             columns = None

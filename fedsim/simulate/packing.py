@@ -31,6 +31,7 @@ class Widths:
     memory: rows of client memory per lane.
     rounds: plans sent at once where cohorts change from round to round and rounds are not shared.
     brief: whether all rounds together take less time than compiling them well does.
+    exchanges: between the server and a round's cohort; 2 where a survey comes first.
     clients, degree: of a graph, places and neighbours of each at most; 0 where there is a server.
     slice, items, scored: rows scored side by side, slices per block, blocks per call.
     """
@@ -47,6 +48,7 @@ class Widths:
     devices: int = 1
     rounds: int = 64
     brief: bool = False
+    exchanges: int = 1
     clients: int = 0
     degree: int = 0
     slice: int = 64

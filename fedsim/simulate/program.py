@@ -108,12 +108,15 @@ def local(
     targets: Array,
     blocks: Array,
     rnd: Array,
+    found: Tree = (),
+    survey: bool = False,
 ) -> tuple[Tree, Memory]:
     """Train the items of one ticket, block by block.
 
     Args:
       memory: the slots' rows, [NB, b, ...]; words: of the items, i32[NB, b, 13]; targets: i32[NB,
         b / chunk]; blocks: i32 scalar, how many of the NB are in use.
+      found: [L, ...] of the round's survey; survey: whether this is the survey, which trains nobody.
 
     Returns:
       (group sums [groups, ...], the slots' new memory rows).
@@ -129,10 +132,14 @@ def local(
         item = items_of(words)
         parts, cfg = bind(s, inputs.numbers[item.lane], rnd)
         start = jax.tree.map(lambda x: x[item.lane, item.version], starts)
+        if parts.algorithm.survey and not survey:
+            start = start, jax.tree.map(lambda x: x[item.lane], found)
         through, mechanism, _ = jax.tree.map(lambda x: x[item.lane], stages)
         key = keys.of_client(training[item.lane], item.ident)
         lying = changed_if(parts.attack.rows, s.spec, item.liar, reader)
         batches = Batches(lying, window(source, item), item.steps, cfg.optimizer.batch_size, key)
+        if parts.algorithm.survey and survey:
+            return parts.algorithm.survey.answer(start, batches, key), memory
         message, kept = parts.algorithm.client_update(start, memory.algorithm, batches, key)
         key = keys.of_client(sending[item.lane], item.ident)
         if parts.attack.message is not None:
@@ -152,7 +159,8 @@ def local(
         if parts.algorithm.discount is not None:
             age = (rnd - version) % s.versions
             weight = weight * parts.algorithm.discount(age.astype(weight.dtype))
-        summand = parts.reduction.lift(message, weight) if parts.reduction else (message, weight, liar)
+        reduction = parts.algorithm.survey.aggregate if parts.algorithm.survey and survey else parts.reduction
+        summand = reduction.lift(message, weight) if reduction else (message, weight, liar)
         # An empty slot must not reach the sum, not even as 0 * nan.
         return trees.where(present, summand, trees.zeros(summand))
 
@@ -198,6 +206,30 @@ def local(
 # --- the server ------------------------------------------------------------------------------
 
 
+def merged(sums: Tree, index: Array) -> Tree:
+    """Sum of the groups at `index` i32[J] (-1: none), in order."""
+    used = jnp.sum((index >= 0).astype(jnp.int32))
+    zero = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), sums)
+
+    def body(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
+        j, total = carry
+        return j + 1, trees.add(total, trees.take(sums, index[j]))
+
+    return jax.lax.while_loop(lambda c: c[0] < used, body, (jnp.zeros((), jnp.int32), zero))[1]
+
+
+def surveyed(s: Structure, inputs: LaneInputs, sums: Tree, merge: Array, size: Array, rnd: Array) -> Tree:
+    """What every lane's survey found, [L, ...]; arguments as in `finish`."""
+
+    def lane(values: Array, population: Array, merge: Array, size: Array) -> Tree:
+        parts, _ = bind(s, values, rnd)
+        assert parts.algorithm.survey is not None
+        cohort = Cohort(size.astype(s.number_dtype), population.astype(s.number_dtype))
+        return parts.algorithm.survey.aggregate.finish(merged(sums, merge), cohort)
+
+    return jax.vmap(lane)(inputs.numbers, inputs.population, merge, size)
+
+
 def finish(
     s: Structure,
     inputs: LaneInputs,
@@ -207,30 +239,21 @@ def finish(
     size: Array,
     active: Array,
     rnd: Array,
+    found: Tree = (),
 ) -> tuple[State, Array]:
     """Merge groups in order, then channel, mechanism and server step, lane by lane.
 
     Args:
-      sums: [groups of all tickets, ...]; merge: i32[L, J]; size: i32[L]; active: bool[L].
+      sums: [groups of all tickets, ...]; merge: i32[L, J]; size: i32[L]; active: bool[L]; found: as
+        `surveyed` gives it.
 
     Returns:
       (state with client memory untouched, bool[L]: whether every number in the server's state is finite).
     """
 
-    def total_of(index: Array) -> Tree:
-        """Sum of the groups at `index` i32[J], in order."""
-        used = jnp.sum((index >= 0).astype(jnp.int32))
-        zero = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), sums)
-
-        def body(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
-            j, total = carry
-            return j + 1, trees.add(total, trees.take(sums, index[j]))
-
-        return jax.lax.while_loop(lambda c: c[0] < used, body, (jnp.zeros((), jnp.int32), zero))[1]
-
     def lane(
         values: Array, seed: Array, population: Array, expected: Array, graph: Any, merge: Array, size: Array,
-        active: Array, server: Tree, starts: Tree, stages: tuple[Tree, Tree, Tree],
+        active: Array, server: Tree, starts: Tree, stages: tuple[Tree, Tree, Tree], found: Tree,
     ) -> tuple[Tree, Tree, tuple[Tree, Tree, Tree], Array]:  # fmt: skip
         parts, _ = bind(s, values, rnd)
         size, population, expected = (x.astype(s.number_dtype) for x in (size, population, expected))
@@ -240,7 +263,7 @@ def finish(
         through, mechanism, kept_by_rule = stages
         new_starts = None
         if parts.reduction:
-            aggregate = parts.reduction.finish(total_of(merge), cohort)
+            aggregate = parts.reduction.finish(merged(sums, merge), cohort)
         else:
             present = merge >= 0
             messages, weights, liar = jax.tree.map(lambda x: x[jnp.maximum(merge, 0)], sums)
@@ -257,6 +280,8 @@ def finish(
         key = keys.round_key(seed, keys.SERVER, rnd)
         aggregate, mechanism = parts.privacy.server(aggregate, mechanism, jax.random.fold_in(key, 1), count)
         aggregate, through = parts.channel.server(aggregate, through, jax.random.fold_in(key, 0), count)
+        if parts.algorithm.survey:
+            aggregate = found, aggregate
         new = parts.algorithm.server_update(server, aggregate)
         if new_starts is None:
             # Version v of the newest rounds lies at row (round of its making) % versions.
@@ -269,7 +294,7 @@ def finish(
 
     arguments = (
         inputs.numbers, inputs.seed, inputs.population, inputs.expected, inputs.graph, merge, size, active,
-        state.server, state.starts, state.stages,
+        state.server, state.starts, state.stages, found,
     )  # fmt: skip
     server, starts, stages, finite = jax.vmap(lane)(*arguments)
     return State(server, starts, stages, state.memory), finite
@@ -301,17 +326,20 @@ def rounds(
     def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         r, state, finite = carry
         now = jax.tree.map(lambda x: x[r * stride], plan)
-        mine = place(s)
-        items = now.items[mine]
-        rnd = first + r
-        sums, memory = local(
-            s, source, inputs, state.starts, state.stages, gather_memory(state.memory, items),
-            items, now.targets[mine], now.blocks[mine], rnd,
-        )  # fmt: skip
+        here = place(s)
+        items = now.items[here]
+        rnd, found = first + r, ()
+        ticket = items, now.targets[here], now.blocks[here]
+        if s.widths.exchanges > 1:
+            nothing = Memory((), (), ())
+            sums, _ = local(s, source, inputs, state.starts, state.stages, nothing, *ticket, rnd, survey=True)
+            found = surveyed(s, inputs, together(s, sums), now.merge, now.size, rnd)
+        mine = gather_memory(state.memory, items)
+        sums, memory = local(s, source, inputs, state.starts, state.stages, mine, *ticket, rnd, found)
         sums, memory = together(s, (sums, memory))
         items = now.items.reshape(-1, *now.items.shape[2:])
         state = state._replace(memory=scatter_memory(state.memory, items, memory))
-        state, ok = finish(s, inputs, state, sums, now.merge, now.size, now.active, rnd)
+        state, ok = finish(s, inputs, state, sums, now.merge, now.size, now.active, rnd, found)
         return r + 1, state, finite & ok
 
     ok = jnp.ones(inputs.seed.shape[0], bool)

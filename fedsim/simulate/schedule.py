@@ -260,6 +260,11 @@ def schedule(
         f"system={e.system.name} times a server's messages, and algorithm={e.algorithm.name} has no server; "
         "set system=none",
     )
+    require(
+        load.survey is None or getattr(e.system, "deadline", None) is None,
+        f"system.deadline ends rounds of one exchange, and algorithm={e.algorithm.name} has two; set "
+        "system.deadline=null",
+    )
     machines = None
     if isinstance(e.system, TimedSystem) and lane.clients is lane.judged:
         held = np.flatnonzero(part.federated > 0)

@@ -15,7 +15,8 @@ from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, wei
 from fedsim.attack import ATTACKS, Attack
 from fedsim.base import require, with_numbers
 from fedsim.config import Experiment
-from fedsim.local import Batches, Rows, Window, optimizer, plain
+from fedsim.config.world import Asynchronous
+from fedsim.local import Batches, Oracle, Rows, Window, optimizer, plain
 from fedsim.model import Model, Spec, Task
 from fedsim.simulate.items import Items
 from fedsim.simulate.packing import Widths
@@ -124,12 +125,14 @@ class Structure:
         return jnp.promote_types(self.dtype, jnp.float32)
 
 
-def bind(s: Structure, values: Array, rnd: Array) -> tuple[Parts, Experiment]:
-    """Build the parts of one lane, its numbers being traced."""
+def bind(
+    s: Structure, values: Any, rnd: Array, watched: Callable[[Oracle], Oracle] = lambda oracle: oracle
+) -> tuple[Parts, Experiment]:
+    """Build the parts of one lane, its numbers being traced; watched: what is done to its oracle."""
     cfg = with_numbers(s.experiment, {path: values[i] for i, path in enumerate(s.paths)})
     task = tasks.build(cfg.task, s.spec, cfg.numerics.dtype)
     algorithm = algorithms.ALGORITHMS[cfg.algorithm.name](
-        plain(task), optimizer(cfg.optimizer, rnd), cfg.algorithm
+        watched(plain(task)), optimizer(cfg.optimizer, rnd), cfg.algorithm
     )
     through = channel.CHANNELS[cfg.channel.name](cfg.channel)
     mechanism = privacy.MECHANISMS[cfg.privacy.name](cfg.privacy)
@@ -181,9 +184,9 @@ def window(source: Source, items: Items) -> Window:
 class Traits(NamedTuple):
     """What follows from a structure before anything runs. Bytes are per client.
 
-    memory_bytes: kept between rounds; down_bytes, up_bytes: received and sent each round, in a graph from
-      and to each neighbour; flops: of one example in a local step, three times forward; parameters:
-      numbers in the model.
+    memory_bytes: kept between rounds; down_bytes, up_bytes: received and sent each round, in all its
+      exchanges, in a graph from and to each neighbour; survey_bytes: the same of the first of two exchanges;
+      flops: of one example forward; parameters: numbers in the model.
     personal: whether clients keep models of their own; adapts: whether they are judged by models
       that are made for it; consensus: whether clients are judged by their own, and all rows together by the
       average of these; measures: columns that the algorithm adds to judged rounds.
@@ -194,6 +197,7 @@ class Traits(NamedTuple):
     memory_bytes: int
     down_bytes: int
     up_bytes: int
+    survey_bytes: tuple[int, int] | None
     flops: float
     parameters: int
     personal: bool
@@ -215,10 +219,14 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
     def trace(values: Array, key: Array) -> None:
         parts, _ = bind(s, values, jnp.zeros((), jnp.int32))
         check_topology(s.experiment, parts)
+        check_survey(s.experiment, parts)
         model = parts.task.init(key)
         start = parts.algorithm.send(parts.algorithm.init(model))
         asked: list[int] = []
-        message = message_of(s, parts, start, model, asked.append)
+        answer, surveyed, message = exchanged(s, parts, start, model, asked.append)
+        survey = trees.nbytes(start), trees.nbytes(answer)
+        sending = parts.channel if parts.privacy.ring is None else parts.privacy
+        told = parts.channel.announced + parts.privacy.announced
         memory = (
             parts.algorithm.init_memory(model),
             parts.channel.init_memory(message),
@@ -227,9 +235,10 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         found.append(
             Traits(
                 memory_bytes=trees.nbytes(memory),
-                down_bytes=trees.nbytes(start),
-                up_bytes=(parts.channel if parts.privacy.ring is None else parts.privacy).nbytes(message),
-                flops=3 * parts.task.flops,
+                down_bytes=trees.nbytes((start, surveyed)) + told,
+                up_bytes=trees.nbytes(answer) + sending.nbytes(message),
+                survey_bytes=survey if parts.algorithm.survey else None,
+                flops=parts.task.flops,
                 parameters=trees.size(model.params),
                 personal=parts.algorithm.personal is not None,
                 adapts=parts.algorithm.adapt is not None,
@@ -289,15 +298,74 @@ def check_topology(e: Experiment, parts: Parts) -> None:
     )
 
 
-def message_of(
+def check_survey(e: Experiment, parts: Parts) -> None:
+    """Refuse what knows of one exchange a round, where there are two."""
+    if parts.algorithm.survey is None:
+        return
+    name = f"algorithm={e.algorithm.name} has two exchanges a round"
+    for group, member in (("channel", "direct"), ("privacy", "none"), ("aggregator", "mean")):
+        chosen = getattr(e, group).name
+        require(
+            chosen == member,
+            f"{name}, and {group}={chosen} is about one; set {group}={member}, or choose another algorithm, "
+            "such as algorithm=mimelite",
+        )
+    require(
+        parts.attack.message is None and parts.attack.collude is None,
+        f"{name}, and attack={e.attack.name} changes the message of one; choose attack=none or "
+        "attack=label_flip",
+    )
+    require(
+        e.world.staleness == 0,
+        f"{name}, with the same clients, who then start from the same model; set world.staleness=0"
+        + (", and another world" if isinstance(e.world, Asynchronous) else ""),
+    )
+
+
+class Exchanged(NamedTuple):
+    """Zeros shaped and typed like what goes between a server and one client in a round.
+
+    answer: to the survey; found: what the survey comes to; both () where a round has none.
+    """
+
+    answer: Tree
+    found: Tree
+    message: Tree
+
+
+def exchanged(
     s: Structure, parts: Parts, start: Tree, model: Model, asked: Callable[[int], object] = lambda rows: None
-) -> Tree:
-    """Zeros shaped and typed like one client's message. asked: as in `Batches`."""
-    shapes = jax.eval_shape(lambda: _message(s, parts, start, model, asked))
+) -> Exchanged:
+    """What one client sends and is sent beside `start`. asked: as in `Batches`."""
+    shapes = jax.eval_shape(lambda: _exchanged(s, parts, start, model, asked))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def _message(s: Structure, parts: Parts, start: Tree, model: Model, asked: Callable[[int], object]) -> Tree:
+def message_of(s: Structure, parts: Parts, start: Tree, model: Model) -> Tree:
+    """Zeros shaped and typed like one client's message."""
+    return exchanged(s, parts, start, model).message
+
+
+def _exchanged(
+    s: Structure, parts: Parts, start: Tree, model: Model, asked: Callable[[int], object]
+) -> Exchanged:
+    zero = jnp.zeros((), jnp.int32)
+    batches = stand_in(s, parts, zero + 1, zero)._replace(asked=asked)
+    key = batches.key
+    memory = parts.algorithm.init_memory(model)
+    answer: Tree = ()
+    found: Tree = ()
+    if parts.algorithm.survey:
+        one, total = jnp.ones((), s.number_dtype), parts.algorithm.survey.aggregate
+        answer = parts.algorithm.survey.answer(start, batches, key)
+        found = total.finish(total.lift(answer, one), Cohort(one, one))
+        start = start, found
+    return Exchanged(answer, found, parts.algorithm.client_update(start, memory, batches, key)[0])
+
+
+def stand_in(s: Structure, parts: Parts, count: Array, steps: Array) -> Batches:
+    """Batches of a client with `count` rows of zeros, to be traced."""
+
     def nothing(window: Window, position: Array) -> dict[str, Array]:
         y = jnp.float32 if s.spec.kind == "regression" else jnp.int32
         n = position.shape
@@ -305,9 +373,7 @@ def _message(s: Structure, parts: Parts, start: Tree, model: Model, asked: Calla
         return {"x": jnp.zeros((*n, *s.spec.shape), s.dtype), "y": jnp.zeros(n, y)} | time
 
     zero = jnp.zeros((), jnp.int32)
-    at = Window(zero, zero + 1, zero.astype(jnp.uint32), ())
+    at = Window(zero, count, zero.astype(jnp.uint32), ())
     key = keys.run_key(jnp.zeros(2, jnp.uint32), keys.INIT)
     lying = changed_if(parts.attack.rows, s.spec, zero != 0, Rows(nothing, s.dtype))
-    batches = Batches(lying, at, zero, s.experiment.optimizer.batch_size, key, asked)
-    memory = parts.algorithm.init_memory(model)
-    return parts.algorithm.client_update(start, memory, batches, key)[0]
+    return Batches(lying, at, steps, s.experiment.optimizer.batch_size, key)

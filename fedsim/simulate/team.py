@@ -22,13 +22,13 @@ from fedsim.system import Load
 @dataclass
 class TeamPlan:
     """A team's lanes on the host: their layout, which row of client memory each has been given so far (-1:
-    none), and rounds packed before they are asked for."""
+    none), and rounds packed before they are asked for. loads: of every lane."""
 
     lanes: Sequence[Lane]
     layout: Layout
     widths: Widths
     versions: int
-    load: Load
+    loads: Sequence[Load]
     slots: list[np.ndarray] = field(default_factory=list)
     ahead: dict[int, Plan] = field(default_factory=dict)
     constant: tuple[tuple[bool, ...], Plan] | None = None
@@ -52,7 +52,8 @@ class TeamPlan:
         found = []
         for i, lane in enumerate(self.lanes):
             begin, count = int(self.layout.offset[i]), int(self.layout.count[i])
-            key = (lane.experiment.seed, lane.experiment.system, begin, count, i if chooses else 0)
+            load, e = self.loads[i], lane.experiment
+            key = (e.seed, e.system, load, begin, count, i if chooses else 0)
             if key not in known:
                 # Under drift another window each round, of as many rows.
                 rows = self.held(i, 0)[1].astype(np.int64)
@@ -60,7 +61,7 @@ class TeamPlan:
                 graph = None
                 if self.widths.clients:
                     graph = topology.Graph(*(x[i] for x in self.layout.inputs.graph))
-                known[key] = schedule(lane, rows, steps, self.load, self.last, graph)
+                known[key] = schedule(lane, rows, steps, load, self.last, graph)
             found.append(known[key])
         return found
 

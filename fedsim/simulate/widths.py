@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fedsim import algorithms, local, tasks, topology, trees, world
+from fedsim.algorithms import Algorithm
 from fedsim.attack import ATTACKS
 from fedsim.base import require
 from fedsim.config import Experiment
@@ -67,7 +68,8 @@ def widths(
     tuning = _TUNING["cpu" if platform == "cpu" else "gpu"]
     task = tasks.build(experiment.task, spec, experiment.numerics.dtype)
     parameters = trees.nbytes(jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0))))
-    aggregate = aggregate_of(experiment, task)
+    algorithm = algorithm_of(experiment, task)
+    aggregate = algorithm.aggregate
     graph = isinstance(aggregate, algorithms.Exchange)
     require(
         not graph or clients <= topology.MOST_CLIENTS,
@@ -134,6 +136,7 @@ def widths(
         if graph
         else min(clients + root, most * max(experiment.rounds, *experiment.tune.rounds, 1)),
         brief=experiment.rounds * round_flops < tuning.brief_flops,
+        exchanges=2 if algorithm.survey else 1,
         slice=length,
         rounds=1 if chooses else max(1, min(_MOST_ROUNDS, int(_STREAMED_BYTES / row_bytes))),
         items=items,
@@ -189,14 +192,14 @@ def needs_stack(experiment: Experiment, aggregate: Any) -> bool:
     return not isinstance(aggregate, algorithms.Reduction)
 
 
-def aggregate_of(experiment: Experiment, task: Task) -> Any:
-    """How the algorithm puts messages together."""
+def algorithm_of(experiment: Experiment, task: Task) -> Algorithm:
+    """The algorithm, to see what it is made of and not to be called."""
     build = algorithms.ALGORITHMS[experiment.algorithm.name]
-    found = []
+    found: list[Algorithm] = []
 
     def trace() -> None:  # building an optimiser makes constants, so it is traced, never run
         opt = local.optimizer(experiment.optimizer, jnp.int32(0))
         found.append(build(local.plain(task), opt, experiment.algorithm))
 
     jax.eval_shape(trace)
-    return found[0].aggregate
+    return found[0]

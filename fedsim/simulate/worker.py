@@ -146,39 +146,53 @@ class Worker:
 
     def local(
         self, team: int, starts: Tree, stages: Tree, memory: Memory, ticket: tuple[Any, Any, Any], rnd: int,
-        columns: dict[str, np.ndarray] | None = None,
+        columns: dict[str, np.ndarray] | None = None, found: Tree = (), survey: bool = False,
     ) -> tuple[Tree, Memory]:  # fmt: skip
-        """One ticket of one round: (group sums, new rows of client memory)."""
+        """One ticket of one round, or of its survey: (group sums, new rows of client memory)."""
         source, inputs = self.teams[team]
         if columns is not None:
             source = source._replace(columns=columns, table=())
-        items, targets, blocks = ticket
+        function = partial(program.local, self.structure, survey=survey)
         return self.call(
-            "local", lambda: partial(program.local, self.structure), source, inputs, starts, stages, memory,
-            items, targets, blocks, np.int32(rnd), shared=True,
+            "survey" if survey else "local", lambda: function, source, inputs, starts, stages, memory,
+            *ticket, np.int32(rnd), found, shared=True,
         )  # fmt: skip
+
+    def surveyed(self, team: int, parts: Sequence[tuple[Tree, Memory]], plan: Plan, rnd: int) -> Tree:
+        """What all tickets of a survey found."""
+
+        def fn(inputs: LaneInputs, parts: Any, merge: Any, size: Any, rnd: Any) -> Any:
+            sums, _ = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+            return program.surveyed(self.structure, inputs, sums, merge, size, rnd)
+
+        return self.call(
+            "surveyed", lambda: fn, self.teams[team][1], list(parts), plan.merge, plan.size, np.int32(rnd)
+        )
 
     def gather(self, team: int, memory: Memory, items: np.ndarray) -> Memory:
         """The client memory that one ticket's items need."""
         return self.call("gather", lambda: program.gather_memory, memory, items)
 
     def finish(
-        self, team: int, state: State, parts: Sequence[tuple[Tree, Memory]], plan: Plan, rnd: int
-    ) -> tuple[Any, ...]:
+        self, team: int, state: State, parts: Sequence[tuple[Tree, Memory]], plan: Plan, rnd: int,
+        found: Tree = (),
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Merge all tickets' groups and take the server's step: (*state, whether it is finite [L])."""
         inputs = self.teams[team][1]
 
         def fn(inputs: LaneInputs, state: State, parts: Any, items: Any, merge: Any, size: Any, active: Any,
-               rnd: Any) -> Any:  # fmt: skip
+               rnd: Any, found: Any) -> Any:  # fmt: skip
             sums, memory = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
             items = items.reshape(-1, *items.shape[2:])
             state = state._replace(memory=program.scatter_memory(state.memory, items, memory))
-            state, finite = program.finish(self.structure, inputs, state, sums, merge, size, active, rnd)
+            state, finite = program.finish(
+                self.structure, inputs, state, sums, merge, size, active, rnd, found
+            )
             return (*state, finite)
 
         return self.call(
             "finish", lambda: fn, inputs, state, list(parts), plan.items, plan.merge, plan.size,
-            plan.active, np.int32(rnd), donate=(1,),
+            plan.active, np.int32(rnd), found, donate=(1,),
         )  # fmt: skip
 
     def predict(

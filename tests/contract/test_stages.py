@@ -238,4 +238,7 @@ def test_bytes_and_memory_are_those_of_the_stage(group: str, name: str) -> None:
         assert run.engine.traits.up_bytes == member.nbytes(model)
     memory = jax.eval_shape(member.init_memory, model)
     assert run.engine.traits.memory_bytes == trees.nbytes(memory)
-    assert run.engine.traits.down_bytes == trees.nbytes(model)
+    assert run.engine.traits.down_bytes == trees.nbytes(model) + member.announced
+    first, second = (jax.tree.leaves(member.announce(member.init(model), jax.random.key(i))) for i in (0, 1))
+    tells = any(str(a) != str(b) for a, b in zip(first, second, strict=True))
+    assert member.announced == (8 if tells else 0)  # the round's seed

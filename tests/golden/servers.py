@@ -96,23 +96,19 @@ def mimelite(loop: Loop, x: Vector) -> Result:
 
 
 def mime(loop: Loop, x: Vector) -> Result:
-    """Karimireddy et al. 2020, Alg. 1, Mime; c and the point z it belongs to are of the round before."""
-    beta, m, c, z = loop.e.algorithm.momentum, np.zeros_like(x), None, x
+    """Karimireddy et al. 2020, Alg. 1, Mime: c of the same round and cohort, at the server's model."""
+    beta, m = loop.e.algorithm.momentum, np.zeros_like(x)
     for t in range(loop.e.rounds):
         cohort, ends = loop.cohort(t), []
+        c = loop.mean(cohort, [loop.gradient(x, loop.clients[k].x, loop.clients[k].y) for k in cohort], x)
         for k in cohort:
             client, y = loop.clients[k], x
             for rows in loop.batches(client, t):
                 batch = client.x[rows], client.y[rows]
-                g = loop.gradient(y, *batch)
-                if c is not None:
-                    g = g - loop.gradient(z, *batch) + c
+                g = loop.gradient(y, *batch) - loop.gradient(x, *batch) + c
                 y = y - loop.step_size(t) * ((1 - beta) * g + beta * m)
             ends.append(y)
-        full = loop.mean(cohort, [loop.gradient(x, loop.clients[k].x, loop.clients[k].y) for k in cohort], x)
-        m = (1 - beta) * full + beta * m
-        if cohort:
-            c, z = full, x
+        m = (1 - beta) * c + beta * m
         x = x + loop.mean(cohort, [y - x for y in ends], x)
     return Result(x, {})
 

@@ -52,6 +52,33 @@ def test_joules_of_every_leg_and_of_waiting():
     assert machines().joules(BOTH, legs, np.array([0.0, 3.0])).tolist() == [first, second + 3 * 4]
 
 
+def test_of_two_exchanges_the_slower_client_is_waited_for():
+    first = Load(down_bytes=20, up_bytes=10, flops=0.0, batch=4, once=5.0)
+    found = Machines(PROFILES, LOAD._replace(once=2.0, survey=first), ROWS)
+    steps = np.array([4, 3])
+    alone = machines().legs(BOTH, steps)
+    # Latency twice, 20 bytes down, 10 up, 5 FLOPs a row.
+    survey = np.array([0.5 + 0.5 + 1.0 + 0.03, 1.0 + 0.25 + 0.5 + 0.25])
+    wait = survey.max() - survey
+    extra = [
+        [0.5 + wait[0], 0.5 + 1.0, 0.03 + 6 * 2 / 1000, 0, 0],
+        [1.0 + wait[1], 0.25 + 0.5, 0.25 + 25 * 2 / 500, 0, 0],
+    ]
+    np.testing.assert_allclose(found.legs(BOTH, steps), alone + extra)
+    # Who is not there is not waited for.
+    assert found.legs(BOTH[:1], steps[:1]).sum() == pytest.approx(alone[0].sum() + survey[0] + 0.012)
+
+
+def test_methods_without_local_steps_are_late_or_in_time():
+    found = Machines(PROFILES, LOAD._replace(flops=0.0, once=3.0), ROWS)
+    needed = found.legs(BOTH, np.array([5, 5])).sum(axis=1)
+    assert needed.tolist() == found.legs(BOTH, np.array([0, 0])).sum(axis=1).tolist()
+    five = np.array([5, 5], np.int32)
+    assert found.within(needed.min() + 1e-6, BOTH, five).tolist() == [
+        5 * int(n == needed.min()) for n in needed
+    ]
+
+
 def test_legs_are_cut_where_time_is_up():
     legs = np.array([[0.5, 1.0, 2.0, 0.5, 1.0]])
     assert cut(legs, 2.0).tolist() == [[0.5, 1.0, 0.5, 0.0, 0.0]]
