@@ -103,6 +103,10 @@ CASES = {
             )
         ],
     ),
+    "two exchanges": (
+        True,
+        [experiment(algorithm="mime", data=blobs(40, 10, 60, [30]) | {"mode": "streamed"}, rounds=2)],
+    ),
     "cnn": (
         True,
         [
@@ -166,7 +170,7 @@ CASES = {
 
 # Convolutions, a sum over 100,000 rows, and memory that travels: with one, two and three actors.
 EVERY_NUMBER = ("cnn", "reduction", "scaffold")
-LONG = ("streamed", "graph", "lanes")
+LONG = ("streamed", "graph", "lanes", "two exchanges")
 SPREAD = ("spread", "reduction")  # over all devices of each process
 
 
