@@ -46,6 +46,11 @@ class Stage:
       announce: (server state, a key of the round) -> what all clients of the round are told, which their
       half gets as the server state: how they come to draw the same at random.
       announced: bytes that telling one client of it takes, each round.
+      report: (message as it comes to the stage, what was announced) -> numbers that the client sends beside
+      its message, and that are summed over clients as they are; for stages that are `summed`.
+      hear: (server state, the sum of the reports, key, what a mean over the cohort divides by) -> server
+      state, after `server`.
+      measures: server state -> numbers that are stored with every judged round, by the name of their column.
       summed: the aggregate must be a sum over clients.
     fixed: its weights, and what a mean divides by, must not depend on the data or on who takes part.
     everyone: every client must take part in every round.
@@ -63,6 +68,9 @@ class Stage:
     nbytes: Callable[[Tree], int] = trees.nbytes
     announce: Callable[[Tree, Key], Tree] = lambda state, key: state
     announced: int = 0
+    report: Callable[[Tree, Tree], Tree] = lambda message, state: ()
+    hear: Callable[[Tree, Tree, Key, Array], Tree] = lambda state, reports, key, count: state
+    measures: Callable[[Tree], dict[str, Array]] = lambda state: {}
     mechanism: Mechanism | None = None
     summed: bool = False
     fixed: bool = False

@@ -72,7 +72,7 @@ from fedsim.config.data import (
 from fedsim.config.executor import ExecutorConfig, Inline, RayExecutor
 from fedsim.config.numerics import Numerics
 from fedsim.config.optimizer import OptimizerConfig
-from fedsim.config.privacy import Accounted, GaussianPrivacy, NoPrivacy, PrivacyConfig
+from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -223,6 +223,7 @@ __all__ = [
     "MEMBERS",
     "NO_PREPROCESS",
     "Accounted",
+    "AdaptiveClip",
     "AdaptiveServer",
     "AggregatorConfig",
     "AlgorithmConfig",

@@ -14,6 +14,10 @@ class PrivacyConfig(Choice):
     """What protects a message."""
 
 
+def _require_clip(norm: float) -> None:
+    require(0 < norm < inf, f"privacy.clip_norm must be in (0, inf), got {norm}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoPrivacy(PrivacyConfig):
     """No protection."""
@@ -75,7 +79,44 @@ class GaussianPrivacy(Accounted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.clip_norm < inf, f"privacy.clip_norm must be in (0, inf), got {self.clip_norm}")
+        _require_clip(self.clip_norm)
 
 
-MEMBERS: dict[str, type] = {"none": NoPrivacy, "gaussian": GaussianPrivacy}
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveClip(Accounted):
+    """Client level, central: the clip norm follows a quantile of the updates' norms (Andrew et al. 2021,
+    Alg. 1).
+
+    clip_norm: in the first round. quantile: share of updates that are to be within the bound.
+    clip_step_size: of the geometric update of the bound.
+    noise_multiplier: of updates and bits together, which together cost what a Gaussian release of this
+      multiplier does. bit_noise: standard deviation of the noise on the number of clients within the
+      bound, in clients; the paper takes a twentieth of the cohort.
+    """
+
+    clip_norm: float = number(0.1)
+    quantile: float = number(0.5)
+    clip_step_size: float = number(0.2)
+    bit_noise: float = number(5.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_clip(self.clip_norm)
+        require(0 < self.quantile < 1, f"privacy.quantile must be in (0, 1), got {self.quantile}")
+        require(
+            0 <= self.clip_step_size < inf,
+            f"privacy.clip_step_size must be in [0, inf), got {self.clip_step_size}",
+        )
+        require(0 <= self.bit_noise < inf, f"privacy.bit_noise must be in [0, inf), got {self.bit_noise}")
+        require(
+            not self.noise_multiplier or 2 * self.bit_noise > self.noise_multiplier,
+            f"privacy.bit_noise must be more than half of privacy.noise_multiplier={self.noise_multiplier}, "
+            f"or the bits alone cost more than that allows; got {self.bit_noise}, raise it",
+        )
+
+
+MEMBERS: dict[str, type] = {
+    "none": NoPrivacy,
+    "gaussian": GaussianPrivacy,
+    "adaptive_clip": AdaptiveClip,
+}

@@ -234,7 +234,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         manifest = shared | {
             "rounds": max(rounds),
             "seconds_per_round": shared["seconds"] / max(sum(rounds), 1),
-            "metrics": row.summary(),
+            "metrics": row.summary(engine.traits.measures),
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),

@@ -147,14 +147,14 @@ class Rows:
             "score": np.concatenate([h.score for _, h in parts]),
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, measures: Sequence[str] = ()) -> dict[str, Any]:
         """Final metrics for people and `--json`: pooled, and by name clients, external sites, and
-        clients that joined late."""
+        clients that joined late. measures: columns that are no metrics."""
         last = max((row["round"] for row in self.rounds), default=0)
-        skip = {"round", "replica", "set", "aggregate", "group", "name", "n", "positives"}
+        skip = {"round", "replica", "set", "aggregate", "group", "name", "n", "positives", *_EXTRA, *measures}
 
         def metric(row: dict[str, Any]) -> dict[str, Any]:
-            return {"n": row["n"]} | {k: v for k, v in row.items() if k not in skip and k not in _EXTRA}
+            return {"n": row["n"]} | {k: v for k, v in row.items() if k not in skip}
 
         final = [r for r in self.rounds if r["round"] == last]
         shown = next((s for s in ("test", "valid") if any(r["set"] == s for r in final)), "external")
@@ -171,7 +171,7 @@ class Rows:
 
 _COUNTED = ("binary", "survival")  # kinds whose rows of label 1 are counted
 
-_EXTRA = {"cohort", "bytes_up", "bytes_down", "simulated_seconds", "energy_joules", "consensus_distance"}
+_EXTRA = {"cohort", "bytes_up", "bytes_down", "simulated_seconds", "energy_joules"}
 
 
 def _labels(held: Sequence[Judged]) -> dict[str, np.ndarray]:

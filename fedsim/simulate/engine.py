@@ -394,7 +394,7 @@ class Engine:
         return out
 
     def measures(self, states: list[Handles]) -> list[dict[str, float]]:
-        """What the algorithm says of every lane's state."""
+        """What the algorithm and the stages say of every lane's state."""
         if not self.traits.measures:
             return [{} for _ in self.lanes]
         out = []

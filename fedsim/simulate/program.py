@@ -139,7 +139,7 @@ def local(
         lying = changed_if(parts.attack.rows, s.spec, item.liar, reader)
         batches = Batches(lying, window(source, item), item.steps, cfg.optimizer.batch_size, key)
         if parts.algorithm.survey and survey:
-            return parts.algorithm.survey.answer(start, batches, key), memory
+            return (parts.algorithm.survey.answer(start, batches, key), ()), memory
         message, kept = parts.algorithm.client_update(start, memory.algorithm, batches, key)
         key = keys.of_client(sending[item.lane], item.ident)
         if parts.attack.message is not None:
@@ -149,18 +149,23 @@ def local(
         # After 0 and 1, which the server's halves draw from.
         through = parts.channel.announce(through, jax.random.fold_in(serving[item.lane], 2))
         mechanism = parts.privacy.announce(mechanism, jax.random.fold_in(serving[item.lane], 3))
+        through_report = parts.channel.report(message, through)
         message, kept_channel = parts.channel.client(message, memory.channel, through, first)
+        reports = through_report, parts.privacy.report(message, mechanism)
         message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
-        return message, Memory(kept, kept_channel, kept_privacy)
+        return (message, reports), Memory(kept, kept_channel, kept_privacy)
 
-    def lift(message: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array) -> Tree:
+    def lift(sent: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array) -> Tree:
         """What one slot adds to its group's sum."""
+        message, reports = sent
         parts, _ = bind(s, inputs.numbers[lane], rnd)
         if parts.algorithm.discount is not None:
             age = (rnd - version) % s.versions
             weight = weight * parts.algorithm.discount(age.astype(weight.dtype))
         reduction = parts.algorithm.survey.aggregate if parts.algorithm.survey and survey else parts.reduction
-        summand = reduction.lift(message, weight) if reduction else (message, weight, liar)
+        summand: Tree = (message, weight, liar)
+        if reduction:
+            summand = reduction.lift(message, weight), reports
         # An empty slot must not reach the sum, not even as 0 * nan.
         return trees.where(present, summand, trees.zeros(summand))
 
@@ -192,9 +197,9 @@ def local(
 
     def first() -> Tree:
         item = items_of(words[0, 0])
-        message, _ = one(words[0, 0], jax.tree.map(lambda x: x[0, 0], memory))
+        sent, _ = one(words[0, 0], jax.tree.map(lambda x: x[0, 0], memory))
         weight, liar = item.weight.astype(s.number_dtype), item.liar.astype(jnp.int32)
-        return lift(message, weight, item.version, item.lane, item.present, liar)
+        return lift(sent, weight, item.version, item.lane, item.present, liar)
 
     zero = jax.tree.map(lambda x: jnp.zeros((w.groups, *x.shape), x.dtype), jax.eval_shape(first))
     _, sums, memory = jax.lax.while_loop(
@@ -225,7 +230,8 @@ def surveyed(s: Structure, inputs: LaneInputs, sums: Tree, merge: Array, size: A
         parts, _ = bind(s, values, rnd)
         assert parts.algorithm.survey is not None
         cohort = Cohort(size.astype(s.number_dtype), population.astype(s.number_dtype))
-        return parts.algorithm.survey.aggregate.finish(merged(sums, merge), cohort)
+        total, _ = merged(sums, merge)
+        return parts.algorithm.survey.aggregate.finish(total, cohort)
 
     return jax.vmap(lane)(inputs.numbers, inputs.population, merge, size)
 
@@ -261,9 +267,10 @@ def finish(
         cohort = Cohort(size, population, expected if fixed else None)
         count = expected if fixed else jnp.maximum(size, 1)
         through, mechanism, kept_by_rule = stages
-        new_starts = None
+        new_starts, reports = None, None
         if parts.reduction:
-            aggregate = parts.reduction.finish(merged(sums, merge), cohort)
+            total, reports = merged(sums, merge)
+            aggregate = parts.reduction.finish(total, cohort)
         else:
             present = merge >= 0
             messages, weights, liar = jax.tree.map(lambda x: x[jnp.maximum(merge, 0)], sums)
@@ -280,6 +287,10 @@ def finish(
         key = keys.round_key(seed, keys.SERVER, rnd)
         aggregate, mechanism = parts.privacy.server(aggregate, mechanism, jax.random.fold_in(key, 1), count)
         aggregate, through = parts.channel.server(aggregate, through, jax.random.fold_in(key, 0), count)
+        if reports is not None:
+            # 2 and 3 are what is announced to clients.
+            through = parts.channel.hear(through, reports[0], jax.random.fold_in(key, 4), count)
+            mechanism = parts.privacy.hear(mechanism, reports[1], jax.random.fold_in(key, 5), count)
         if parts.algorithm.survey:
             aggregate = found, aggregate
         new = parts.algorithm.server_update(server, aggregate)

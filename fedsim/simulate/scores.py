@@ -142,13 +142,13 @@ def models(s: Structure, inputs: LaneInputs, state: State) -> Tree:
 
 
 def measures(s: Structure, inputs: LaneInputs, state: State) -> dict[str, Array]:
-    """What the algorithm says of every lane's server state, [L] each."""
+    """What the algorithm, the channel and the mechanism say of every lane's state at the server, [L] each."""
 
-    def lane(values: Array, server: Tree) -> dict[str, Array]:
+    def lane(values: Array, server: Tree, stages: tuple[Tree, Tree, Tree]) -> dict[str, Array]:
         parts, _ = bind(s, values, jnp.zeros((), jnp.int32))
-        return parts.algorithm.measures(server)
+        return parts.measures(server, stages)
 
-    return jax.vmap(lane)(inputs.numbers, state.server)
+    return jax.vmap(lane)(inputs.numbers, state.server, state.stages)
 
 
 def own(s: Structure, inputs: LaneInputs, state: State) -> Tree:

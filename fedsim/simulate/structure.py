@@ -76,6 +76,12 @@ class Parts(NamedTuple):
             return None
         return own if self.privacy.ring is None else whole_numbers
 
+    def measures(self, server: Tree, stages: tuple[Tree, Tree, Tree]) -> dict[str, Array]:
+        """Columns of judged rounds."""
+        channel, privacy, _ = stages
+        own = self.algorithm.measures(server)
+        return own | self.channel.measures(channel) | self.privacy.measures(privacy)
+
     def combine(
         self, messages: Tree, weights: Array, present: Array, liar: Array, cohort: Cohort, state: Tree
     ) -> tuple[Tree, Tree]:
@@ -189,7 +195,7 @@ class Traits(NamedTuple):
       flops: of one example forward; parameters: numbers in the model.
     personal: whether clients keep models of their own; adapts: whether they are judged by models
       that are made for it; consensus: whether clients are judged by their own, and all rows together by the
-      average of these; measures: columns that the algorithm adds to judged rounds.
+      average of these; measures: columns that the algorithm and the stages add to judged rounds.
     together: 0, or, where the task must see all of a client's rows at once and is asked for them, how
       many it can.
     """
@@ -221,12 +227,14 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         check_topology(s.experiment, parts)
         check_survey(s.experiment, parts)
         model = parts.task.init(key)
-        start = parts.algorithm.send(parts.algorithm.init(model))
+        server = parts.algorithm.init(model)
+        start = parts.algorithm.send(server)
         asked: list[int] = []
         answer, surveyed, message = exchanged(s, parts, start, model, asked.append)
         survey = trees.nbytes(start), trees.nbytes(answer)
         sending = parts.channel if parts.privacy.ring is None else parts.privacy
         told = parts.channel.announced + parts.privacy.announced
+        stages = parts.channel.init(message), parts.privacy.init(message), ()
         memory = (
             parts.algorithm.init_memory(model),
             parts.channel.init_memory(message),
@@ -244,7 +252,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
                 adapts=parts.algorithm.adapt is not None,
                 pooled=parts.algorithm.pooled,
                 consensus=isinstance(parts.algorithm.aggregate, Exchange),
-                measures=tuple(sorted(parts.algorithm.measures(parts.algorithm.init(model)))),
+                measures=tuple(sorted(parts.measures(server, stages))),
                 together=parts.task.joint if asked else 0,
             )
         )

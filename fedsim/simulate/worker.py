@@ -235,7 +235,7 @@ class Worker:
         return self.call("models", lambda: partial(scores.models, self.structure), self.teams[team][1], state)
 
     def measures(self, team: int, state: State) -> dict[str, Any]:
-        """What the algorithm says of every lane's server state."""
+        """What the algorithm and the stages say of every lane's state at the server."""
         function = partial(scores.measures, self.structure)
         return self.call("measures", lambda: function, self.teams[team][1], state)
 

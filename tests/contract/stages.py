@@ -21,6 +21,8 @@ from tests.simulate.quick import jit
 Tree = Any
 Options = dict[str, Any]
 REGISTRIES: dict[str, dict[str, Callable[..., Stage]]] = {"channel": CHANNELS, "privacy": MECHANISMS}
+# Mechanisms that clip whole messages and add noise at the server.
+CENTRAL = ("adaptive_clip", "gaussian")
 SHAPES: dict[str, tuple[int, ...]] = {"w": (6, 9), "k": (3, 3, 2, 5), "b": (5,), "s": ()}
 
 # Every way through the code of every stage.
@@ -43,6 +45,7 @@ VARIANTS: dict[tuple[str, str], list[Options]] = {
     ],
     ("privacy", "none"): [{}],
     ("privacy", "gaussian"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
+    ("privacy", "adaptive_clip"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
 }
 
 
@@ -74,6 +77,7 @@ IDENTITIES: dict[tuple[str, str], Kept] = {
     ("channel", "topk"): Kept({"keep": 1.0}, {"keep": 0.9}),
     ("privacy", "none"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
     ("privacy", "gaussian"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
+    ("privacy", "adaptive_clip"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
 }
 
 

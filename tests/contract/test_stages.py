@@ -14,6 +14,7 @@ from fedsim.data.preprocess import Constants
 from fedsim.model import Model
 from fedsim.simulate.engine import Handles, simulate
 from tests.contract.stages import (
+    CENTRAL,
     IDENTITIES,
     REGISTRIES,
     SHAPES,
@@ -63,7 +64,9 @@ def test_shapes_and_dtypes_are_kept(group: str, options: dict[str, Any], dtype: 
             state = s.init(update)
             told = s.announce(state, jax.random.key(1))
             out = jax.vmap(lambda key: s.client(update, memory, told, key))(keys)
-            return *out, *s.server(update, state, jax.random.key(2), jax.numpy.float32(3)), state
+            aggregate, new = s.server(update, state, jax.random.key(2), jax.numpy.float32(3))
+            new = s.hear(new, s.report(update, told), jax.random.key(3), jax.numpy.float32(3))
+            return *out, aggregate, new, state
 
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 3))
         after, kept, aggregate, new, old = jax.eval_shape(three, update, memory, keys)
@@ -91,7 +94,26 @@ def test_nothing_stays_nothing_and_what_diverges_is_seen(group: str, options: di
     assert not small.flat(send(options, zeros, group=group)[0]).any()
     update = message()
     update["w"] = np.full_like(update["w"], np.nan)
-    assert np.isnan(small.flat(send(options, update, group=group)[0]["w"])).any()
+    if stage(options, group).mechanism is None:
+        assert np.isnan(small.flat(send(options, update, group=group)[0]["w"])).any()
+
+
+@pytest.mark.parametrize("options", [o for o in every("privacy") if o["name"] in CENTRAL], ids=named)
+def test_what_is_not_finite_is_clipped_to_nothing_and_counted(options: dict[str, Any]) -> None:
+    s = stage(options, "privacy")
+
+    @jit
+    def heard(state: Tree, sent: Tree) -> Tree:
+        reports = s.report(sent, s.announce(state, jax.random.key(1)))
+        return s.hear(state, reports, jax.random.key(0), jax.numpy.float32(1))
+
+    state = s.init(message())
+    wrong = [{**message(), "s": np.float32(x)} for x in (np.nan, -np.inf, 1e30)]
+    for count, sent in enumerate([message(), *wrong]):
+        clipped = small.flat(send(options, sent, group="privacy")[0])
+        assert np.isfinite(clipped).all() and clipped.any() == (count == 0)
+        state = heard(state, sent)
+        assert s.measures(state)["nonfinite"] == count
 
 
 @every_variant
@@ -135,8 +157,7 @@ def test_identity_can_be_violated(group: str, name: str) -> None:
 # The only channel that needs a matrix to speak of; a mechanism's weights must not tell.
 NEEDED: dict[str, dict[str, Any]] = {
     "powersgd": {"task": {"name": "mlp", "hidden": [8], "l2": 0.0}},
-    "gaussian": {"algorithm": {"name": "fedavg", "weighting": "uniform"}},
-}
+} | {name: {"algorithm": {"name": "fedavg", "weighting": "uniform"}} for name in CENTRAL}
 # Mild, as 30 steps are to show that training goes on through each.
 MILD: dict[str, dict[str, Any]] = {
     "ef21": {"keep": 0.4},
@@ -144,6 +165,7 @@ MILD: dict[str, dict[str, Any]] = {
     "randomk": {"keep": 0.5, "shared": True},
     "topk": {"keep": 0.3},
     "gaussian": {"noise_multiplier": 0.02, "clip_norm": 3.0},
+    "adaptive_clip": {"noise_multiplier": 0.02, "clip_norm": 3.0, "bit_noise": 0.1},
 }
 
 

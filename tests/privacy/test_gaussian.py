@@ -12,9 +12,11 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from fedsim import config, world
-from fedsim.base import RequestError
+from fedsim.base import RequestError, build_choice
 from fedsim.privacy import MECHANISMS
-from fedsim.privacy.gaussian import clip, gaussian
+from fedsim.privacy.central import clip
+from fedsim.privacy.gaussian import gaussian
+from tests.contract.stages import CENTRAL
 from tests.golden import reference
 from tests.simulate import small
 
@@ -47,11 +49,18 @@ def test_a_message_of_zeros_stays():
     assert norm(clip({"w": jnp.zeros(3, jnp.float32)}, 1.0)) == 0
 
 
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("inf")])
+@pytest.mark.parametrize("name", CENTRAL)
+def test_a_bound_that_is_none_is_refused(name, bound):
+    with pytest.raises(RequestError, match=rf"privacy\.clip_norm must be in \(0, inf\), got {bound}"):
+        build_choice("privacy", {"name": name, "clip_norm": bound}, "privacy")
+
+
 @pytest.mark.parametrize(("multiplier", "bound", "count"), [(1.0, 1.0, 1), (2.0, 0.5, 4), (0.7, 3.0, 10)])
 def test_the_noise_has_the_deviation_it_should(multiplier, bound, count):
     stage = gaussian(config.GaussianPrivacy(clip_norm=bound, noise_multiplier=multiplier))
     like = {"w": jnp.zeros((40, 50), jnp.float32), "b": jnp.ones(1000, jnp.float32)}
-    make = jax.jit(jax.vmap(lambda k: stage.server(like, (), k, jnp.float32(count))[0]))
+    make = jax.jit(jax.vmap(lambda k: stage.server(like, stage.init(like), k, jnp.float32(count))[0]))
     drawn = make(jax.random.split(jax.random.key(0), 20))
     deviation = multiplier * bound / count
     values = np.concatenate([np.asarray(drawn["w"]).ravel(), np.asarray(drawn["b"]).ravel() - 1]) / deviation
@@ -69,7 +78,7 @@ def test_the_noise_has_the_deviation_it_should(multiplier, bound, count):
 def test_no_noise_is_a_clip():
     stage = gaussian(config.GaussianPrivacy(clip_norm=1.0, noise_multiplier=0.0))
     aggregate = {"w": jnp.arange(3, dtype=jnp.float32)}
-    after, _ = stage.server(aggregate, (), jax.random.key(0), jnp.float32(2))
+    after, _ = stage.server(aggregate, stage.init(aggregate), jax.random.key(0), jnp.float32(2))
     np.testing.assert_array_equal(after["w"], aggregate["w"])
     assert stage.mechanism is not None and stage.mechanism.sensitivity == 1.0
 
@@ -77,6 +86,7 @@ def test_no_noise_is_a_clip():
 # --- in the engine ---------------------------------------------------------------------------
 
 POISSON = {"name": "poisson", "rate": 0.25}
+ENDLESS = replace(small.experiment().optimizer, step_size=1e38)
 
 
 def private(**privacy):
@@ -126,6 +136,20 @@ def test_noise_of_runs_differs_by_seed_and_grows_with_the_multiplier():
     np.testing.assert_allclose(again, 3 * noise[0], rtol=1e-5, atol=1e-6)
     assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
     assert len(np.unique(noise)) == noise.size
+
+
+def test_updates_that_are_not_finite_move_nothing_and_are_counted():
+    """All clients' steps are endless; what is left is noise, of which there is none here."""
+    trained = small.train([small.lane(replace(private(clip_norm=0.4), optimizer=ENDLESS))])
+    en = trained.engine
+    columns = small.federation().columns
+    assert columns is not None
+    came = sum(len(en.schedules[0].meet(t).cohort) for t in range(8))
+    assert en.measures(trained.handles) == [{"nonfinite": came}] and came > 5
+    np.testing.assert_array_equal(
+        small.weights(trained.models[0][0]), small.weights(en.models(en.init())[0][0])
+    )
+    assert trained.rounds[-1].finite.all()
 
 
 def test_what_it_is_unsound_with_is_refused():
