@@ -21,6 +21,7 @@ from fedsim.config import (
     late,
     personal,
     privacy,
+    privacy_correlated,
     servers,
     shift,
     split,
@@ -73,6 +74,7 @@ from fedsim.config.executor import ExecutorConfig, Inline, RayExecutor
 from fedsim.config.numerics import Numerics
 from fedsim.config.optimizer import OptimizerConfig
 from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
+from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -203,7 +205,7 @@ MEMBERS: dict[str, dict[str, type]] = {
     | late.MEMBERS
     | decentralised.MEMBERS,
     "channel": channel.MEMBERS,
-    "privacy": privacy.MEMBERS,
+    "privacy": privacy.MEMBERS | privacy_correlated.MEMBERS,
     "world": world.MEMBERS,
     "system": system.MEMBERS,
     "topology": topology.MEMBERS,
@@ -230,12 +232,15 @@ __all__ = [
     "All",
     "Arrays",
     "AttackConfig",
+    "BandedPrivacy",
     "Blobs",
+    "BltPrivacy",
     "ChannelConfig",
     "Classes",
     "Cnn",
     "Coding",
     "Concept",
+    "Correlated",
     "Covariate",
     "Cox",
     "DataConfig",
@@ -306,6 +311,7 @@ __all__ = [
     "TopK",
     "TopologyConfig",
     "TracedSystem",
+    "TreePrivacy",
     "Tune",
     "Uniform",
     "WorldConfig",

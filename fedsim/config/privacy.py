@@ -14,7 +14,7 @@ class PrivacyConfig(Choice):
     """What protects a message."""
 
 
-def _require_clip(norm: float) -> None:
+def require_clip(norm: float) -> None:
     require(0 < norm < inf, f"privacy.clip_norm must be in (0, inf), got {norm}")
 
 
@@ -79,7 +79,7 @@ class GaussianPrivacy(Accounted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_clip(self.clip_norm)
+        require_clip(self.clip_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class AdaptiveClip(Accounted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_clip(self.clip_norm)
+        require_clip(self.clip_norm)
         require(0 < self.quantile < 1, f"privacy.quantile must be in (0, 1), got {self.quantile}")
         require(
             0 <= self.clip_step_size < inf,

@@ -80,6 +80,21 @@ class Cyclic(WorldConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Blocks(WorldConfig):
+    """Clients are dealt into `blocks` blocks, by the seed, and these take turns: of the block whose turn it
+    is, each client takes part on its own with probability `rate`. So a client's turns are `blocks` rounds
+    apart (Choquette-Choo et al., NeurIPS 2023, Alg. 2)."""
+
+    blocks: int
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.blocks >= 1, f"world.blocks must be >= 1, got {self.blocks}")
+        require(0 < self.rate <= 1, f"world.rate must be in (0, 1], got {self.rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fixed(WorldConfig):
     """The same clients in every round, by their places (from 0) in name order among those with training
     rows. One alone is trained at home and judged everywhere."""
@@ -189,6 +204,7 @@ MEMBERS: dict[str, type] = {
     "by_size": BySize,
     "poisson": Poisson,
     "cyclic": Cyclic,
+    "blocks": Blocks,
     "fixed": Fixed,
     "diurnal": Diurnal,
     "markov": Markov,

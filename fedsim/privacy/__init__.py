@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fedsim.privacy.adaptive_clip import adaptive_clip
+from fedsim.privacy.banded import banded
+from fedsim.privacy.blt import blt
 from fedsim.privacy.gaussian import gaussian
 from fedsim.privacy.none import none
+from fedsim.privacy.strategies import prepared
+from fedsim.privacy.tree import tree
 from fedsim.stage import Stage
 
 MECHANISMS: dict[str, Callable[..., Stage]] = {
     "none": none,
     "gaussian": gaussian,
     "adaptive_clip": adaptive_clip,
+    "tree": tree,
+    "banded": banded,
+    "blt": blt,
 }
 
-__all__ = ["MECHANISMS"]
+__all__ = ["MECHANISMS", "prepared"]

@@ -7,11 +7,12 @@ were is stored as it is, without noise, for whoever debugs a run: it is outside 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedsim import trees
 from fedsim.stage import Array, Key, Mechanism, Stage, Tree, nothing
@@ -58,6 +59,16 @@ def normal(like: Tree, key: Key) -> Tree:
     leaves, treedef = jax.tree.flatten(like)
     drawn = [jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype) for i, x in enumerate(leaves)]
     return jax.tree.unflatten(treedef, drawn)
+
+
+def stacked(like: Tree, count: int) -> Tree:
+    """Zeros [count, ...], in float32 or wider."""
+    return jax.tree.map(lambda x: jnp.zeros((count, *x.shape), jnp.promote_types(x.dtype, jnp.float32)), like)
+
+
+def weighted(weights: Sequence[float] | np.ndarray, parts: Array) -> Array:
+    """Sum over the first axis of `parts`, weighted."""
+    return jnp.tensordot(jnp.asarray(weights, parts.dtype), parts, 1, precision=jax.lax.Precision.HIGHEST)
 
 
 def add(aggregate: Tree, deviation: Array | float, noise: Tree) -> Tree:

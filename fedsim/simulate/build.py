@@ -9,9 +9,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedsim import world
+from fedsim import privacy, world
+from fedsim.accounting.correlated import period
 from fedsim.base import digest, numbers, require, structure
-from fedsim.config import Digits, Evaluate, Inline, Natural, NoSystem, TimedSystem, Tune
+from fedsim.config import (
+    Correlated,
+    Digits,
+    Evaluate,
+    Experiment,
+    Inline,
+    Natural,
+    NoSystem,
+    PrivacyConfig,
+    TimedSystem,
+    Tune,
+)
 from fedsim.data.federation import Federation
 from fedsim.model import Spec
 from fedsim.simulate.cost import Work, work
@@ -27,15 +39,16 @@ from fedsim.system import Load
 def program_structure(lane: Lane, federation: Federation, platform: str) -> tuple[Structure, Traits]:
     """What decides the compiled program of a lane; equal for runs that differ in numbers only."""
     first = lane.experiment
+    # All clients of the split count, so that leaving some out changes no width, but for those that join late.
+    clients = max(1, len(lane.clients.ids) - len(lane.clients.external) - len(lane.clients.late))
     plain = structure(
         replace(
-            first, rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(), results="", executor=Inline(),
-            split=Natural(), system=NoSystem(), data=replace(Digits(), mode=first.data.mode),
+            first, privacy=_prepared(first, clients), rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
+            results="", executor=Inline(), split=Natural(), system=NoSystem(),
+            data=replace(Digits(), mode=first.data.mode),
         )
     )  # fmt: skip
     spec = Spec(tuple(federation.shape), federation.kind, federation.classes)
-    # All clients of the split count, so that leaving some out changes no width, but for those that join late.
-    clients = max(1, len(lane.clients.ids) - len(lane.clients.external) - len(lane.clients.late))
     sizes = federation.sizes[sorted(federation.external)]
     rows, outside = federation.rows - int(sizes.sum()), int(sizes.max(initial=0))
     # Of these rows no more than their clients' mean share: who joins late follows from the seed.
@@ -58,6 +71,13 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         participations = rounds * world.mean_size(first.world, clients) / clients
         _KNOWN[key] = made, traits(made, participations, everyone)
     return _KNOWN[key]
+
+
+def _prepared(e: Experiment, clients: int) -> PrivacyConfig:
+    """The mechanism, with a strategy for this run where its noise is correlated between rounds."""
+    if not isinstance(e.privacy, Correlated):
+        return e.privacy
+    return privacy.prepared(e.privacy, max(e.tune.rounds or (e.rounds,)), period(e.world, clients))
 
 
 # Found by tracing, so each is found once.

@@ -22,6 +22,7 @@ WORLDS: dict[str, World] = {
     "by_size": World(draws.by_size, draws.size_of_cohort),
     "poisson": World(draws.poisson, draws.size_of_poisson),
     "cyclic": World(draws.cyclic, draws.size_of_one),
+    "blocks": World(draws.blocks, draws.size_of_blocks),
     "diurnal": World(draws.diurnal, draws.size_of_diurnal),
     "markov": World(draws.markov, draws.size_of_markov),
     "trace": World(trace.trace, draws.size_of_cohort, trace.contents),

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedsim.base import require
 from fedsim.config import All, Poisson, Uniform
-from fedsim.config.world import BySize, Cyclic, Diurnal, Fixed, Markov
+from fedsim.config.world import Blocks, BySize, Cyclic, Diurnal, Fixed, Markov
 from fedsim.data.partition import Partition
 from fedsim.data.rng import generator
 
@@ -92,6 +92,18 @@ def cyclic(cfg: Cyclic, people: People, rng: np.random.Generator) -> np.ndarray:
     return np.array([turn], np.int64)
 
 
+def blocks(cfg: Blocks, people: People, rng: np.random.Generator) -> np.ndarray:
+    require(
+        cfg.blocks <= people.population,
+        f"world.blocks={cfg.blocks} is more than the federation's {people.population} training clients; set "
+        f"world.blocks to at most {people.population}",
+    )
+    dealt = generator(people.seed, "blocks").permutation(people.population)
+    block = dealt[people.round % cfg.blocks :: cfg.blocks].astype(np.int64)
+    size = int(rng.binomial(len(block), cfg.rate))
+    return np.sort(rng.choice(block, size, replace=False, shuffle=False))
+
+
 def diurnal(cfg: Diurnal, people: People, rng: np.random.Generator) -> np.ndarray:
     enough(cfg.cohort, people.population)
     phase = generator(people.seed, "phase").random(people.population)
@@ -157,6 +169,10 @@ def size_of_poisson(cfg: Poisson, population: int) -> tuple[float, int]:
 
 def size_of_one(cfg: Cyclic, population: int) -> tuple[float, int]:
     return 1, 1
+
+
+def size_of_blocks(cfg: Blocks, population: int) -> tuple[float, int]:
+    return cfg.rate * population / cfg.blocks, -(-population // cfg.blocks)
 
 
 def size_of_diurnal(cfg: Diurnal, population: int) -> tuple[float, int]:

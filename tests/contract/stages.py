@@ -22,7 +22,10 @@ Tree = Any
 Options = dict[str, Any]
 REGISTRIES: dict[str, dict[str, Callable[..., Stage]]] = {"channel": CHANNELS, "privacy": MECHANISMS}
 # Mechanisms that clip whole messages and add noise at the server.
-CENTRAL = ("adaptive_clip", "gaussian")
+CENTRAL = ("adaptive_clip", "banded", "blt", "gaussian", "tree")
+# Strategies that need not be found first.
+BANDS: Options = {"bands": 3, "coefficients": [4.0, 2.0, 1.5]}
+BUFFERS: Options = {"decay": [0.9, 0.3], "scale": [0.2, 0.4], "rounds": 6}
 SHAPES: dict[str, tuple[int, ...]] = {"w": (6, 9), "k": (3, 3, 2, 5), "b": (5,), "s": ()}
 
 # Every way through the code of every stage.
@@ -46,6 +49,15 @@ VARIANTS: dict[tuple[str, str], list[Options]] = {
     ("privacy", "none"): [{}],
     ("privacy", "gaussian"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
     ("privacy", "adaptive_clip"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
+    ("privacy", "banded"): [
+        {"clip_norm": 0.5, "noise_multiplier": 1.0} | BANDS,
+        {"clip_norm": 0.5, "noise_multiplier": 1.0, "bands": 1, "coefficients": [1.0]},
+    ],
+    ("privacy", "blt"): [{"clip_norm": 0.5, "noise_multiplier": 1.0} | BUFFERS],
+    ("privacy", "tree"): [
+        {"clip_norm": 0.5, "noise_multiplier": 1.0, "restart": 0},
+        {"clip_norm": 0.5, "noise_multiplier": 1.0, "restart": 4},
+    ],
 }
 
 
@@ -78,6 +90,13 @@ IDENTITIES: dict[tuple[str, str], Kept] = {
     ("privacy", "none"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
     ("privacy", "gaussian"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
     ("privacy", "adaptive_clip"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
+    ("privacy", "banded"): Kept(
+        {"clip_norm": 1e6, "noise_multiplier": 0.0} | BANDS, {"clip_norm": 0.5} | BANDS
+    ),
+    ("privacy", "blt"): Kept(
+        {"clip_norm": 1e6, "noise_multiplier": 0.0} | BUFFERS, {"clip_norm": 0.5} | BUFFERS
+    ),
+    ("privacy", "tree"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
 }
 
 

@@ -14,6 +14,8 @@ from fedsim.data.preprocess import Constants
 from fedsim.model import Model
 from fedsim.simulate.engine import Handles, simulate
 from tests.contract.stages import (
+    BANDS,
+    BUFFERS,
     CENTRAL,
     IDENTITIES,
     REGISTRIES,
@@ -166,6 +168,9 @@ MILD: dict[str, dict[str, Any]] = {
     "topk": {"keep": 0.3},
     "gaussian": {"noise_multiplier": 0.02, "clip_norm": 3.0},
     "adaptive_clip": {"noise_multiplier": 0.02, "clip_norm": 3.0, "bit_noise": 0.1},
+    "banded": {"noise_multiplier": 0.02, "clip_norm": 3.0} | BANDS,
+    "blt": {"noise_multiplier": 0.02, "clip_norm": 3.0} | BUFFERS,
+    "tree": {"noise_multiplier": 0.02, "clip_norm": 3.0, "restart": 4},
 }
 
 

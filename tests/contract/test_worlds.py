@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from fedsim import config, world
 from fedsim.base import RequestError
-from fedsim.config.world import Asynchronous, BySize, Cyclic, Diurnal, Fixed, Markov, PowerOfChoice, Trace
+from fedsim.config.world import (
+    Asynchronous,
+    Blocks,
+    BySize,
+    Cyclic,
+    Diurnal,
+    Fixed,
+    Markov,
+    PowerOfChoice,
+    Trace,
+)
 from fedsim.data.partition import Partition
 from fedsim.world import WORLDS, People
 
@@ -25,6 +35,7 @@ CASES: dict[str, config.WorldConfig] = {
     "poisson": config.Poisson(rate=0.3),
     "by_size": BySize(cohort=5),
     "cyclic": Cyclic(order="shuffled"),
+    "blocks": Blocks(blocks=3, rate=0.6),
     "diurnal": Diurnal(cohort=3, period=10, share=0.4),
     "markov": Markov(cohort=3, leave=0.2, come=0.3),
     "fixed": Fixed(clients=(0, 3)),
@@ -41,6 +52,7 @@ IDENTITIES: dict[str, tuple[config.WorldConfig, Cohorts, config.WorldConfig]] = 
     "poisson": (config.Poisson(rate=1.0), config.All(), config.Poisson(rate=0.9)),
     "by_size": (BySize(cohort=20), config.All(), BySize(cohort=19)),
     "cyclic": (Cyclic(), lambda r: [r % 20], Cyclic(order="shuffled")),
+    "blocks": (Blocks(blocks=1), config.All(), Blocks(blocks=2)),
     "diurnal": (Diurnal(cohort=20, period=10, share=1.0), config.All(), Diurnal(cohort=20, share=0.9)),
     "markov": (Markov(cohort=20, leave=0.0, come=1.0), config.All(), Markov(cohort=20, leave=0.2, come=0.8)),
     "fixed": (Fixed(clients=tuple(range(20))), config.All(), Fixed(clients=tuple(range(19)))),
