@@ -57,6 +57,7 @@ def write(request: Request, out: IO[str], show: bool) -> None:
         return
     from fedsim import report
 
+    without_runs: list[str] = []
     files = report.write(
         request.sweep.name,
         request.store,
@@ -64,7 +65,10 @@ def write(request: Request, out: IO[str], show: bool) -> None:
         request.out,
         request.labels,
         stale=request.report_stale,
+        without_runs=without_runs,
     )
+    for what in without_runs:  # of other values of the axes, or whose runs failed
+        print(f"left out: {what}", file=out)
     if show:
         for path in files:
             if path.suffix == ".md":

@@ -7,7 +7,7 @@ over it never recompiles. All other fields are structure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from fedsim.base import build, choice, register, require
 from fedsim.config import (
@@ -102,13 +102,12 @@ class Tune:
 
     grid: config path -> values; all combinations are tried, each for `rounds[-1]` rounds and judged
     after each number of `rounds`; the winner is fitted again on all training rows.
-    valid: share of each client's training rows held out for the choice.
+    valid: share of each client's training rows held out for the choice, which is by the task's loss.
     """
 
     grid: dict[str, Any] = field(default_factory=dict)
     rounds: tuple[int, ...] = ()
     valid: float = 0.25
-    metric: Literal["log_loss", "mse"] = "log_loss"
 
     def __post_init__(self) -> None:
         require(0 < self.valid < 1, f"tune.valid must be in (0, 1), got {self.valid}")

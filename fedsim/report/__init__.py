@@ -42,8 +42,9 @@ class Drift:
 
 
 def write(
-    name: str, store_root: Path, spec_path: Path, out_dir: Path, runs: Runs, stale: str = "refuse"
-) -> list[Path]:
+    name: str, store_root: Path, spec_path: Path, out_dir: Path, runs: Runs, stale: str = "refuse",
+    without_runs: list[str] | None = None,
+) -> list[Path]:  # fmt: skip
     """Regenerate every table and figure that an experiment declares.
 
     Args:
@@ -54,6 +55,7 @@ def write(
         each figure, figures/*.csv.
       runs: ids of the plan's cells; better, ids with their labels.
       stale: `keep` shows runs of several versions of the code together, with a footnote.
+      without_runs: where given, it is told of tables and figures without runs, which are then no error.
 
     Returns:
       The files written.
@@ -64,13 +66,13 @@ def write(
     with _blame(name):
         spec, rows = _load(store_root, spec_path, runs)
         files: dict[Path, bytes] = {}
-        for table in tables(rows, spec, stale):
+        for table in tables(rows, spec, stale, without_runs):
             files[out_dir / "tables" / f"{table.name}.md"] = table.markdown().encode()
             files[out_dir / "tables" / f"{table.name}.csv"] = table.csv().encode()
         if spec.figures:
             from fedsim.report.figures import figures  # matplotlib takes a second: not for `check`
 
-            for figure in figures(rows, spec, stale):
+            for figure in figures(rows, spec, stale, without_runs):
                 for suffix, content in (
                     ("png", figure.png),
                     ("svg", figure.svg),

@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fedsim.base import RequestError, require
+from fedsim.base import RequestError
 from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness
 from fedsim.report.intervals import NOTE, mean_interval
 from fedsim.report.rows import Key, Rows, Value, chosen, observe, options, plain
 from fedsim.report.spec import FigureSpec, ReportSpec
-from fedsim.report.tables import sources
+from fedsim.report.tables import NoRuns, leave_out, sources
 from fedsim.report.words import say
 
 # Okabe and Ito 2008: told apart under every common colour blindness. Yellow is left out: too pale.
@@ -64,8 +64,13 @@ class Drawing:
     csv: str
 
 
-def figures(rows: Rows, spec: ReportSpec, stale: str = "refuse") -> list[Drawing]:
-    """Every declared figure; what was left out is in its caption.
+def figures(
+    rows: Rows, spec: ReportSpec, stale: str = "refuse", without_runs: list[str] | None = None
+) -> list[Drawing]:
+    """Every declared figure; which runs were left out is in its caption.
+
+    Args:
+      without_runs: as in `report.tables`.
 
     Raises:
       RequestError: as `report.tables`.
@@ -78,7 +83,7 @@ def figures(rows: Rows, spec: ReportSpec, stale: str = "refuse") -> list[Drawing
             with style():
                 made.append(draw(rows, figure, spec.labels, footnote))
         except RequestError as error:
-            raise RequestError(f"figure {figure.name}: {error}") from None
+            leave_out(f"figure {figure.name}: {error}", error, without_runs)
     return made
 
 
@@ -108,11 +113,12 @@ def gains(rows: Rows, spec: FigureSpec) -> dict[tuple[Value, Value], dict[Value,
             for seed, v in values.items()
             if v == v and (b := base.get(seed, float("nan"))) == b
         }
-    require(
-        any(key[1] == spec.baseline for key in found),
-        f"no finished run with {spec.by}={spec.baseline} under {spec.where}; set baseline, or run it",
-    )
-    require(pairs, f"no finished run beside {spec.by}={spec.baseline} under {spec.where}")
+    if not any(key[1] == spec.baseline for key in found):
+        raise NoRuns(
+            f"no finished run with {spec.by}={spec.baseline} under {spec.where}; set baseline, or run it"
+        )
+    if not pairs:
+        raise NoRuns(f"no finished run beside {spec.by}={spec.baseline} under {spec.where}")
     return pairs
 
 
@@ -256,7 +262,8 @@ def curves(rows: Rows, spec: FigureSpec) -> dict[Value, dict[int, dict[Value, fl
         defined = {s: v for s, v in values.items() if v == v}
         if defined:
             by_method.setdefault(method, {})[int(rnd or 0)] = defined
-    require(by_method, f"no finished run has {spec.metric} under {spec.where}; loosen it, or run the sweep")
+    if not by_method:
+        raise NoRuns(f"no finished run has {spec.metric} under {spec.where}; loosen it, or run the sweep")
     return {
         method: {r: v for r, v in sorted(rounds.items()) if len(v) == max(map(len, rounds.values()))}
         for method, rounds in by_method.items()

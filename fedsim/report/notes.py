@@ -9,7 +9,7 @@ from fedsim.metrics import HIGHER_IS_BETTER, TARGET
 from fedsim.report.intervals import NOTE
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
-from fedsim.report.rows import Key, Rows
+from fedsim.report.rows import Key, Rows, chosen
 from fedsim.report.spec import Published, TableSpec
 from fedsim.report.words import say
 
@@ -47,9 +47,10 @@ def notes(
     most = max(counts, default=0)
     number = f"{most} seed{'s' if most != 1 else ''}"
     number = f"up to {number} (the count in round brackets)" if len(counts) > 1 else number
+    again = "the training, on the same split" if _one_split(rows, spec) else "the split and the training"
     found = [
-        f"Mean over {number} and 95 % interval ({NOTE[spec.interval]}). Seeds repeat the split and the "
-        f"training; the interval is not one over new patients."
+        f"Mean over {number} and 95 % interval ({NOTE[spec.interval]}). Seeds repeat {again}; the interval "
+        f"is not one over new patients."
         if most > 1
         else "One seed: no interval."
     ]
@@ -67,6 +68,12 @@ def notes(
         bold = f" Bold: best mean of each {spec.best}." if spec.best != "none" else ""
         found.append("; ".join(words + to) + "." + bold)
     return found + _gaps(rows, spec, cells, listed)
+
+
+def _one_split(rows: Rows, spec: TableSpec) -> bool:
+    """Whether who tests what is the publishers' choice, and no seed's."""
+    shown = [run.manifest.get("experiment") or {} for run in rows.runs if chosen(run, spec.where)]
+    return bool(shown) and all(e.get("split", {}).get("name") == "published" for e in shown)
 
 
 def _gaps(

@@ -118,11 +118,18 @@ class Table:
         return self.row_keys[i] + self.column_keys[j]
 
 
-def tables(rows: Rows, spec: ReportSpec, stale: str = "refuse") -> list[Table]:
+class NoRuns(RequestError):
+    """No run that was asked for has what a table or figure is to show."""
+
+
+def tables(
+    rows: Rows, spec: ReportSpec, stale: str = "refuse", without_runs: list[str] | None = None
+) -> list[Table]:
     """Every declared table.
 
     Args:
       stale: `keep` tabulates runs of several versions of the code together, with a footnote.
+      without_runs: where given, it is told of tables without runs, which are then no error.
 
     Raises:
       RequestError: several versions of the code without `stale=keep`; a table without runs; an
@@ -134,8 +141,15 @@ def tables(rows: Rows, spec: ReportSpec, stale: str = "refuse") -> list[Table]:
         try:
             made.append(_build(rows, table, spec.labels, footnote))
         except RequestError as error:
-            raise RequestError(f"table {table.name}: {error}") from None
+            leave_out(f"table {table.name}: {error}", error, without_runs)
     return made
+
+
+def leave_out(message: str, error: RequestError, without_runs: list[str] | None) -> None:
+    """Note what has no runs; raise what is wrong."""
+    if without_runs is None or not isinstance(error, NoRuns):
+        raise RequestError(message) from None
+    without_runs.append(message)
 
 
 def sources(rows: Rows, stale: str) -> list[str]:
@@ -174,7 +188,8 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
     )
     seeds = _Seeds(rows, spec, dimensions)
     keys = [*found, *seeds.lost_keys(spec.metrics)]
-    require(keys, f"no run fits where {spec.where}; loosen it, or run the sweep first")
+    if not keys:
+        raise NoRuns(f"no run fits where {spec.where}; loosen it, or run the sweep first")
     order = _Order(spec, rows)
     cut = len(spec.rows)
     row_keys = order.sort(spec.rows, [k[:cut] for k in keys])

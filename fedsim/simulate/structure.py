@@ -295,6 +295,11 @@ def check_topology(e: Experiment, parts: Parts) -> None:
         "choose attack=none or attack=label_flip",
     )
     require(
+        not isinstance(e.world, Asynchronous),
+        f"world=asynchronous has a server step when messages have come, and algorithm={name} has no server; "
+        "choose another world, such as world=uniform",
+    )
+    require(
         e.world.staleness == 0,
         f"world.staleness={e.world.staleness} is about old models of a server, and with algorithm={name} "
         "every client starts from its own; set world.staleness=0",

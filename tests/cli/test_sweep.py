@@ -111,7 +111,8 @@ def test_a_sweep_writes_and_shows_its_tables(fedsim, engine, tiny, here, monkeyp
 
     calls = []
 
-    def write(name, store_root, spec_path, out_dir, runs, stale):
+    def write(name, store_root, spec_path, out_dir, runs, stale, without_runs):
+        without_runs.append("table other: no run fits")
         calls.append((name, str(store_root), spec_path.name, str(out_dir), list(runs.values()), stale))
         path = out_dir / "tables" / "pooled.md"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,7 @@ def test_a_sweep_writes_and_shows_its_tables(fedsim, engine, tiny, here, monkeyp
     said = fedsim("sweep tiny --reduced")
     labels = [{"algorithm": a, "seed": 0} for a in ("local", "fedavg")]
     assert said.code == 0 and "| a table |" in said.out
+    assert "\nleft out: table other: no run fits\n" in said.out
     assert calls == [("tiny", "results/store", "tables.yaml", "results/tiny/reduced", labels, "refuse")]
     assert fedsim("sweep tiny --reduced").out == "2 cells: 2 done, nothing to do\n"
     assert len(calls) == 1

@@ -420,6 +420,37 @@ def test_wrong_requests_name_the_experiment(tmp_path: Path, experiment: Any) -> 
         report.write("demo", tmp_path / "store", tmp_path / "bad.yaml", tmp_path / "out", experiment)
 
 
+def test_seeds_do_not_repeat_a_split_that_was_published(tmp_path: Path, put: Put) -> None:
+    def said(split: str) -> str:
+        about = {"experiment": {"split": {"name": split}}}
+        cells = [{"split": split, "algorithm": "a", "seed": seed} for seed in range(2)]
+        runs = [put(cell, [{"auroc": 0.5}], **about) for cell in cells]
+        return build(tmp_path, runs, rows=["algorithm"], columns=[]).markdown()
+
+    assert "Seeds repeat the training, on the same split;" in said("published")
+    assert "Seeds repeat the split and the training;" in said("natural")
+
+
+def test_what_has_no_runs_is_left_out_where_that_is_asked_for(tmp_path: Path, experiment: Any) -> None:
+    """As after a sweep over some values of an axis."""
+    text = (tmp_path / "tables.yaml").read_text(encoding="utf-8")
+    other = "  - {name: other, title: T, rows: algorithm, metrics: [auroc], where: {algorithm: nobody}}\n"
+    (tmp_path / "more.yaml").write_text(
+        text.replace("tables:\n", f"tables:\n{other}", 1).replace(
+            "figures:\n", "figures:\n  - {name: g, kind: gain, baseline: nobody}\n", 1
+        )
+    )
+    without_runs: list[str] = []
+    args = ("demo", tmp_path / "store", tmp_path / "more.yaml", tmp_path / "out", experiment)
+    files = report.write(*args, without_runs=without_runs)
+    assert [line.split(":")[0] for line in without_runs] == ["table other", "figure g"]
+    assert len(files) == len(
+        report.write(*args[:2], tmp_path / "tables.yaml", tmp_path / "again", experiment)
+    )
+    with pytest.raises(RequestError, match="table other: no run fits"):
+        report.write(*args)
+
+
 def test_check_finds_what_moved_beyond_the_band(tmp_path: Path, experiment: Any) -> None:
     args = ("demo", tmp_path / "store", tmp_path / "tables.yaml")
     report.write(*args, tmp_path / "out", experiment)

@@ -99,6 +99,10 @@ def test_graphs_and_servers_are_told_apart() -> None:
         ({"aggregator": "median"}, "aggregator=median takes the place of a mean"),
         ({"world": {"name": "all", "staleness": 2}}, "world.staleness=2"),
         (
+            {"world": {"name": "asynchronous", "concurrency": 2, "buffer": 1}, "system": "lognormal"},
+            "world=asynchronous has a server step",
+        ),
+        (
             {"world": {"name": "power_of_choice", "cohort": 2, "candidates": 3}},
             "world=power_of_choice has a server choose",
         ),
