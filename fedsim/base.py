@@ -32,6 +32,14 @@ class RequestError(FedsimError):
     exit_code = WRONG_REQUEST
 
 
+class Refusal(RequestError):
+    """What would not be sound. reason: why; advice: the nearest request that is."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+        self.reason, self.advice = reason, advice
+
+
 def require(condition: object, message: str) -> None:
     """Raise `RequestError(message)` unless `condition` holds."""
     if not condition:

@@ -8,7 +8,7 @@ which event, under which relation, is one table; what is not in it is refused wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import lru_cache, reduce
 from math import inf, isfinite, sqrt
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -25,14 +25,13 @@ from fedsim.accounting.events import (
     Laplace,
     Matrix,
     PoissonGaussian,
-    Refusal,
     RowsGaussian,
     Skellam,
     Tree,
     TruncatedGaussian,
     halves,
 )
-from fedsim.base import nearest, require
+from fedsim.base import Refusal, nearest, require
 
 Accountant = Literal["gdp", "pld", "rdp"]
 CONVERSION = {
@@ -84,17 +83,27 @@ class Spent(NamedTuple):
 def epsilon(events: Composition, delta: float, relation: str, accountant: str | None = None) -> Spent:
     """An upper bound on epsilon at `delta`, by the first accountant that takes all events, unless told.
 
-    Raises Refusal where there is no valid account, RequestError for a delta that is no probability.
+    Raises Refusal where there is no valid account, or delta is no probability.
     """
     check_delta(delta)
     kept = chosen(events, relation, accountant)
-    found = _EPSILON[kept](events, delta, relation)
+    found = bound(events, delta, relation, kept)
     if not isfinite(found):
         raise Refusal(
             f"accountant={kept} gives no finite epsilon at delta={delta:g}",
             "set a larger delta, or more noise",
         )
     return Spent(found, delta, relation, kept, CONVERSION[kept])
+
+
+def bound(events: Composition, delta: float, relation: str, accountant: str) -> float:
+    """The epsilon of an accountant that takes all events; inf where it has no finite one."""
+    return _bound(tuple((event, times) for event, times in events if times), delta, relation, accountant)
+
+
+@lru_cache(maxsize=4096)
+def _bound(events: Composition, delta: float, relation: str, accountant: str) -> float:
+    return _EPSILON[accountant](events, delta, relation) if events else 0.0
 
 
 def delta(events: Composition, epsilon: float, relation: str, accountant: str | None = None) -> float:
@@ -211,7 +220,7 @@ def pld(event: Event, times: int, relation: str) -> Any:
         case TruncatedGaussian():
             one = library.truncated_pld(noise, event.rate, event.population, event.cap, replaced)
         case RowsGaussian():
-            one = library.rows_pld(noise, event.rate, event.rows)
+            one = library.gaussian_pld(noise, event.rate, False, event.rows)
         case Laplace():
             one = library.laplace_pld(halves(event, relation), event.rate)
         case _:

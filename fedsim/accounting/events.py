@@ -11,27 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf
-from typing import Literal
 
 import numpy as np
 
-from fedsim.base import RequestError, require
+from fedsim.base import Refusal, require
 
-Relation = Literal["add_or_remove_one", "replace_one", "replace_special"]
 RELATIONS: dict[str, str] = {
     "add_or_remove_one": "a unit comes or goes",
-    "replace_one": "a unit's data are replaced by any others; how many units there are is public",
     "replace_special": "a unit's contribution is replaced by zeros, its slots kept; how many units there are "
     "is public",
+    "replace_one": "a unit's data are replaced by any others; how many units there are is public",
 }
-
-
-class Refusal(RequestError):
-    """An account that would not be true. advice: the nearest request that has one."""
-
-    def __init__(self, reason: str, advice: str) -> None:
-        super().__init__(f"{reason}; {advice}")
-        self.reason, self.advice = reason, advice
 
 
 @dataclass(frozen=True, kw_only=True)

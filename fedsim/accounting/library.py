@@ -9,11 +9,12 @@ distributions refuse what they could take with a doubled sensitivity: they are b
 from __future__ import annotations
 
 from functools import lru_cache
-from math import sqrt
+from math import ceil, floor, sqrt
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from fedsim.accounting import losses
 
 INTERVAL = 1e-4  # between values of the privacy loss
 
@@ -85,19 +86,25 @@ def delta_of_rdp(curve: np.ndarray, epsilon: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def gaussian_pld(noise: float, rate: float, replaced: bool) -> Any:
-    """noise: over the clip norm. Where data are replaced, the library moves both neighbours by it."""
-    from dp_accounting import NeighboringRelation
+def gaussian_pld(noise: float, rate: float, replaced: bool, rows: int = 1) -> Any:
+    """noise: over the clip norm; rows: of a unit, each in the sample with probability `rate`, so that the sum
+    moves by a binomial number of clip norms (Choquette-Choo et al., "Privacy Amplification for Matrix
+    Mechanisms", ICLR 2024)."""
+    from dp_accounting.pld import pld_pmf
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    return pld.from_gaussian_mechanism(
-        noise,
-        value_discretization_interval=INTERVAL,
-        sampling_prob=rate,
-        neighboring_relation=(
-            NeighboringRelation.REPLACE_ONE if replaced else NeighboringRelation.ADD_OR_REMOVE_ONE
-        ),
-    )
+    pair = losses.replaced(noise, rate) if replaced else losses.sampled(noise, rate, rows)
+    least, most = losses.bounds(pair)
+
+    def discretised(which: int, least: float, most: float) -> Any:
+        low, high = floor(least / INTERVAL), ceil(most / INTERVAL)
+        divergences = losses.deltas(pair, np.arange(low, high + 1) * INTERVAL)[which]
+        return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(INTERVAL, low, high, divergences)
+
+    removed = discretised(0, least, most)
+    if replaced or rate == 1:  # the same either way
+        return pld.PrivacyLossDistribution(removed)
+    return pld.PrivacyLossDistribution(removed, discretised(1, -most, -least))
 
 
 @lru_cache(maxsize=64)
@@ -106,21 +113,6 @@ def laplace_pld(noise: float, rate: float) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     return pld.from_laplace_mechanism(noise, value_discretization_interval=INTERVAL, sampling_prob=rate)
-
-
-@lru_cache(maxsize=64)
-def rows_pld(noise: float, rate: float, rows: int) -> Any:
-    """Of a sum that moves by a binomial number of clip norms: a mixture of Gaussians (Choquette-Choo et al.,
-    "Privacy Amplification for Matrix Mechanisms", ICLR 2024)."""
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    moved = np.arange(rows + 1)
-    return pld.from_mixture_gaussian_mechanism(
-        noise,
-        moved.astype(float).tolist(),
-        stats.binom.pmf(moved, rows, rate).tolist(),
-        value_discretization_interval=INTERVAL,
-    )
 
 
 @lru_cache(maxsize=64)

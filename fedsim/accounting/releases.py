@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian, Refusal
+from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian
+from fedsim.base import Refusal
 from fedsim.config import All, Experiment, GaussianPrivacy, Poisson, Uniform
 from fedsim.config.world import (
     Asynchronous,

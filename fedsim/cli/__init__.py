@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 
-from fedsim.base import FAILED, SUCCESS, WRONG_REQUEST, FedsimError, RequestError, nearest
+from fedsim.base import FAILED, SUCCESS, WRONG_REQUEST, FedsimError, Refusal, RequestError, nearest
 
 INTERRUPTED = 130  # as shells count: 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
@@ -26,6 +26,7 @@ VERBS = {
     "tables": ("tables", "write a sweep's tables and figures again, or check them for drift"),
     "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
+    "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),
     "data": ("data", "list, describe and fetch data"),
     "list": ("listing", "every algorithm, split, task, ... with its paper"),
     "doctor": ("doctor", "what works here: devices, versions, cores, disk, Ray, SLURM"),
@@ -102,6 +103,9 @@ def _fail(argv: list[str], error: Exception, said: str, code: int) -> int:
     if "--json" in argv:
         import json
 
-        print(json.dumps({"error": said}, ensure_ascii=False))
+        found = {"error": said}
+        if isinstance(error, Refusal):
+            found = {"error": error.reason, "advice": error.advice}
+        print(json.dumps(found, ensure_ascii=False))
     print(f"fedsim: error: {said}", file=sys.stderr)
     return code

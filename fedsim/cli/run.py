@@ -89,6 +89,23 @@ def _costs(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"{target['metric']} {output.show(target['value'])} not reached: {target['reason']}"
 
 
+def _privacy(said: dict[str, Any]) -> Iterator[str]:
+    """The account of a run whose messages are protected, or why it has none."""
+    if said.get("mechanism") is None:
+        return
+    if said["epsilon"] is None:
+        yield f"privacy={said['mechanism']}: {said['reason']}"
+        return
+    names = ("unit", "relation", "sampling", "accountant", "conversion")
+    yield f"epsilon {output.show(said['epsilon'])} at delta {said['delta']:g} after {said['rounds']} rounds"
+    yield from (f"  {name}: {said[name]}" for name in names)
+    if len(said["regions"]) > 1:
+        shown = {r["region"]: r["epsilon"] for r in said["regions"][:MOST_CLIENTS]}
+        yield f"  by region: {output.show(shown)}"
+    for kind in ("covered", "uncovered", "note", "warning"):
+        yield from (f"  {kind}: {one}" for one in said.get(kind) or said.get(f"{kind}s") or ())
+
+
 def _spent(costs: dict[str, Any], nbytes: int) -> str:
     found = {"bytes": float(nbytes)}
     units = {"simulated_seconds": "simulated s", "energy_joules": "J"}
@@ -110,6 +127,8 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
     if quiet or brief:
         return
     for line in _costs(manifest):
+        print(line, file=out)
+    for line in _privacy(manifest["privacy"] or {}):
         print(line, file=out)
     rows = {"all test rows": metrics.get("pooled") or {}}
     clients = metrics.get("clients") or {}

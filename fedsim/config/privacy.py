@@ -31,7 +31,7 @@ class Accounted(PrivacyConfig):
     epsilon: the budget: with a noise multiplier given, training ends at the last round that fits; null: none.
     delta: null: 1e-5, or a tenth of 1 / n where that is less, n being the units of the largest region.
     relation: what neighbouring data sets are. accountant: null: the first of gdp, pld and rdp that has an
-      account of what the run releases.
+      account of what the run releases. count_tuning: whether the models that `tune` tries are paid for too.
     """
 
     noise_multiplier: float | None = number(1.0)
@@ -39,6 +39,7 @@ class Accounted(PrivacyConfig):
     delta: float | None = number(None)
     relation: Literal["add_or_remove_one", "replace_one", "replace_special"] = "add_or_remove_one"
     accountant: Literal["gdp", "pld", "rdp"] | None = None
+    count_tuning: bool = False
 
     def __post_init__(self) -> None:
         noise, budget, delta = self.noise_multiplier, self.epsilon, self.delta

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedsim.base import FedsimError, RequestError, digest
-from fedsim.config import Experiment, Numerics, RayExecutor
+from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.run.progress import Progress, Silent
 from fedsim.store import Claims, ResultStore, RunResult, run_id
@@ -84,6 +84,8 @@ def run_experiments(
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     packs: dict[str, list[str]] = {}
     for run in todo:
+        if isinstance(jobs[run].experiment.privacy, Accounted):
+            sources.lanes(jobs[run].experiment)  # what has no valid account is refused before anything is run
         packs.setdefault(structure_key(jobs[run]), []).append(run)
     shown.start(sum(_work(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules)

@@ -16,7 +16,7 @@ from fedsim.base import digest, nearest, numbers, require, to_dict
 from fedsim.config import Drift, Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
-from fedsim.run import spending
+from fedsim.run import budget, spending
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choice
 from fedsim.run.train import Memo, train
@@ -168,7 +168,10 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         spending.check(job.experiment.evaluate.target, federation.kind)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]
     sets = [r.sets() for r in rows]
-    wanted = stops(jobs[0].experiment)
+    # A run ends where its privacy budget does; the rounds of tuned ones are its folds' own.
+    last = stops(jobs[0].experiment)[-1]
+    ends = [last if tuned else max(lane.rounds for lane in lanes[part]) for part in of_job]
+    wanted = sorted({min(stop, max(ends)) for stop in stops(jobs[0].experiment)})
     diverged_at: list[int | None] = [None] * len(jobs)
 
     def plain() -> Any:
@@ -183,7 +186,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     states: list[Handles] = []
     seen = train(engine, wanted, bench.memo("final"), plain, restore, lambda n: bench.advance(n * len(lanes)))
     for states, result in seen:
-        final = result.done == wanted[-1]
+        before = max((stop for stop in wanted if stop < result.done), default=0)
         spent = engine.spent(result.done)
         scores = {which: engine.predict(states, which) for which in {s for have in sets for s in have}}
         obeyed: dict[str, Any] = {}
@@ -194,6 +197,9 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             together = {which: engine.predict(states, which, personal=False) for which in scores}
         measures = engine.measures(states)
         for i, (row, part, have) in enumerate(zip(rows, of_job, sets, strict=True)):
+            if ends[i] <= before:
+                continue
+            done, final = min(result.done, ends[i]), result.done >= ends[i]
             cohort = int(result.cohort[part].sum())
             extra = {"cohort": cohort} | spending.total(spent[part], engine.traits)
             extra |= {
@@ -205,13 +211,13 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             }
             for which, judged in held.items():
                 pooled = row.judged(which, together[which][part]) if engine.traits.consensus else judged
-                row.add(result.done, which, judged, final, extra, pooled)
+                row.add(done, which, judged, final, extra, pooled)
             if diverged_at[i] is None and not (result.finite[part].all() and row.finite):
-                diverged_at[i] = result.done
+                diverged_at[i] = done
             keep = row.experiment.evaluate.predictions
             many = sum(len(h.row) for h in held.values()) >= _PREDICTIONS_BELOW
             if final and held and (keep or (keep is None and not many)):
-                predictions[i] = row.predictions(result.done, held)
+                predictions[i] = row.predictions(done, held)
     models = engine.models(states)
     few = all((lane.clients.federated > 0).sum() <= _PERSONAL_MODELS for lane in lanes)
     personal = engine.own(states) if engine.traits.personal and few else None
@@ -238,7 +244,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),
-            "privacy": _privacy(job.experiment),
+            "privacy": budget.statement(job.experiment, mine),
             "heterogeneity": heterogeneity[j],
             "chosen": None if choices is None else [to_dict(c) for c in choices[j]],
         }
@@ -279,20 +285,6 @@ def _heterogeneity(jobs: Sequence[Job], lanes: Sequence[int], engine: Engine, be
 def _why(experiment: Experiment, rnd: int) -> str:
     step = experiment.optimizer.step_size
     return f"numbers are not finite by round {rnd}; lower optimizer.step_size={step:g} or other step sizes"
-
-
-def _privacy(experiment: Experiment) -> dict[str, Any]:
-    """What is protected, in words that claim nothing that was not accounted."""
-    if experiment.privacy.name == "none":
-        return {"mechanism": None, "protected": False}
-    return {
-        "mechanism": experiment.privacy.name,
-        "unit": "client",
-        "protected": ["messages"],
-        "unprotected": ["metrics", "preprocessing constants", "choice of hyper-parameters"],
-        "epsilon": None,
-        "reason": "not accounted",
-    }
 
 
 def _coefficients(features: tuple[str, ...], lanes: Sequence[Lane], models: Sequence[Any]) -> Any:
@@ -338,6 +330,8 @@ def structure_key(job: Job) -> str:
     plain = to_dict(replace(e, seed=0))
     for path in numbers(e):
         _forget(plain, path)
+    for option in budget.OPTIONS:
+        plain["privacy"].pop(option, None)
     plain["split"] = isinstance(e.split, Drift)
     plain.pop("results")
     grid = plain["tune"].pop("grid")

@@ -17,6 +17,7 @@ from fedsim.data.partition import Partition, hold_out, partitions, pool
 from fedsim.data.preprocess import Constants, fit
 from fedsim.data.splits import assign
 from fedsim.model import Model
+from fedsim.run import budget
 from fedsim.simulate import diversity
 from fedsim.simulate.engine import Engine
 from fedsim.simulate.lanes import Lane
@@ -107,13 +108,19 @@ class Sources:
         return self.constants[key]
 
     def lanes(self, experiment: Experiment, *, holding_out: float = 0.0) -> list[Lane]:
-        """One lane per fold. holding_out: share of the training rows moved to validation first."""
+        """One lane per fold. holding_out: share of the training rows moved to validation first.
+
+        Raises RequestError where a lane would release what has no valid privacy account."""
         with self._lock:
             federation, folds = self.split(experiment)
-            return [
-                self._lane(experiment, federation, self._held(federation, part, holding_out, experiment.seed))
-                for part in folds
-            ]
+            return budget.settled(
+                [
+                    self._lane(
+                        experiment, federation, self._held(federation, part, holding_out, experiment.seed)
+                    )
+                    for part in folds
+                ]
+            )
 
     def _held(self, federation: Federation, part: Partition, share: float, seed: int) -> Partition:
         if share == 0:

@@ -278,8 +278,11 @@ class ResultStore:
         for run_id in self.ids() if ids is None else ids:
             manifest = self.manifest(run_id)
             options = _flat(manifest.pop("experiment"))
-            # Options come first, and win: "privacy" is the option, "privacy.epsilon" the statement's.
-            rows.append({"run": run_id, "state": self._state(manifest)} | options | _flat(manifest) | options)
+            # Options come first, and win: "privacy.epsilon" is the one asked for, where that is an option;
+            # what was accounted for is "accounted.epsilon".
+            stated = _flat({"accounted": manifest.get("privacy") or {}})
+            found = {"run": run_id, "state": self._state(manifest)} | options | _flat(manifest) | stated
+            rows.append(found | options)
         names = dict.fromkeys(name for row in rows for name in row) or {"run": None, "state": None}
         return pa.table({name: _mixed([row.get(name) for row in rows]) for name in names})
 

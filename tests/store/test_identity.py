@@ -208,7 +208,7 @@ def test_plain_is_strict_json():
         "whole": np.int64(3),
         "rows": np.array([1.0, np.nan]),
         "path": Path("a") / "b",
-        "config": config.GaussianPrivacy(),
+        "config": config.Rotation(),
         1: (True, None),
     }
     found = json.loads(json.dumps(identity.plain(value), allow_nan=False))

@@ -1,0 +1,204 @@
+"""The ledger of a run: everything it releases, what is accounted for per region and unit, and what is not.
+
+It follows from the experiment, its clients and the rounds trained alone: a run that was stopped and resumed
+has trained each round once, and its ledger says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from fedsim.accounting import accountants
+from fedsim.accounting.calibration import least_noise, most_rounds
+from fedsim.accounting.events import Composition
+from fedsim.accounting.releases import RELEASES, Clients, Released, in_the_clear
+from fedsim.base import require, with_numbers
+from fedsim.config import Accounted, Experiment
+
+DELTA = 1e-5  # unless the regions are so large that it would not be well below 1 / n
+_NOISE = "privacy.noise_multiplier"
+_SHOWN = 1000  # regions that are stored one by one
+
+
+class Plan(NamedTuple):
+    """What an account makes of a run before it starts: how much noise, and how many rounds at most."""
+
+    noise_multiplier: float
+    rounds: int
+
+
+def accounted(experiment: Experiment) -> bool:
+    """Whether there is an entry for the run's mechanism."""
+    return type(experiment.privacy) in RELEASES
+
+
+def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
+    """The least noise for the budget where none is given, else the rounds that fit in it.
+
+    Args:
+      folds: the clients of every model that the run trains, all of which must keep within the budget.
+
+    Raises RequestError where what the run releases has no valid account, or no round fits.
+    """
+    privacy = _config(experiment)
+    noise, budget = privacy.noise_multiplier, privacy.epsilon
+    rounds = max(experiment.tune.rounds or (experiment.rounds,))
+    if noise == 0:
+        return Plan(0.0, rounds)
+    delta = _delta(experiment, folds, rounds)
+
+    def spent(noise: float, rounds: int) -> float:
+        at = _with_noise(experiment, noise)
+        return max(_worst(at, clients, rounds, delta) for clients in folds)
+
+    if budget is None:
+        assert noise is not None  # the config requires one of the two
+        spent(noise, 1)  # whether there is an account at all
+        return Plan(noise, rounds)
+    require(
+        _NOISE not in experiment.tune.grid,
+        f"tune.grid.{_NOISE} and privacy.epsilon both set the noise; leave one of them out",
+    )
+    if noise is None:
+        return Plan(least_noise(lambda z: spent(z, rounds), budget), rounds)
+    fits = most_rounds(lambda r: spent(noise, r), budget, rounds)
+    require(
+        fits > 0,
+        f"privacy.epsilon={budget:g} does not pay for one round with privacy.noise_multiplier={noise:g}; set "
+        "privacy.noise_multiplier=null to have enough noise found, or a larger epsilon",
+    )
+    require(
+        fits == rounds or not experiment.tune.rounds,
+        f"tune.rounds goes up to {rounds}, and privacy.epsilon={budget:g} pays for {fits}; lower tune.rounds "
+        "or set privacy.noise_multiplier=null",
+    )
+    return Plan(noise, fits)
+
+
+def statement(
+    experiment: Experiment, folds: Sequence[Clients], rounds: Sequence[int], noise: float | None
+) -> dict[str, Any]:
+    """What a run says of its privacy, in words that claim nothing that was not accounted for.
+
+    Args:
+      folds: the clients of every model trained; rounds: of each; noise: the noise multiplier that was used.
+    """
+    name = experiment.privacy.name
+    clear = list(in_the_clear(experiment))
+    if name == "none":
+        return {
+            "mechanism": None,
+            "protected": False,
+            "epsilon": None,
+            "reason": "no mechanism: privacy=none",
+        }
+    said: dict[str, Any] = {"mechanism": name, "protected": True, "uncovered": clear}
+    if not accounted(experiment):
+        return said | _unknown(f"privacy={name} has no entry in fedsim.accounting.releases")
+    if not noise:
+        return said | {"protected": False} | _unknown("the noise multiplier is 0")
+    experiment = _with_noise(experiment, noise)
+    privacy, delta = _config(experiment), _delta(experiment, folds, max(rounds))
+    parts = [_released(experiment, clients, r) for clients, r in zip(folds, rounds, strict=True)]
+    together: dict[str, Composition] = {}
+    regions: dict[str, dict[str, Any]] = {}
+    kept = accountants.chosen(_all(parts), privacy.relation, privacy.accountant)
+    for released in parts:
+        for region, events in released.events.items():
+            together[region] = [*together.get(region, ()), *events]
+            one = accountants.epsilon(events, delta, privacy.relation, kept).epsilon
+            if region not in regions or one > regions[region]["epsilon"]:
+                regions[region] = {"epsilon": one, "delta": delta, "units": released.units[region]}
+    worst = max(regions.values(), key=lambda r: r["epsilon"])
+    first, many = parts[0], len(parts) > 1
+    said |= {
+        "epsilon": worst["epsilon"],
+        "delta": delta,
+        "unit": first.unit,
+        "relation": privacy.relation,
+        "sampling": first.sampler,
+        "accountant": kept,
+        "conversion": accountants.CONVERSION[kept],
+        "noise_multiplier": noise,
+        "rounds": max(rounds),
+        "budget": privacy.epsilon,
+        "regions": [{"region": name} | of for name, of in list(regions.items())[:_SHOWN]],
+        "covered": list(first.covers),
+        "notes": [*first.notes, "the uncovered releases are not in epsilon, and have no bound"],
+        "warnings": _warnings(delta, first.units),
+    }
+    if experiment.tune.grid and privacy.count_tuning:
+        said["covered"] = [*said["covered"], "the models that hyper-parameters were chosen by"]
+    elif experiment.tune.grid:
+        said["uncovered"] = [*clear, "the models that hyper-parameters were chosen by"]
+    if many:
+        total = max(accountants.epsilon(e, delta, privacy.relation, kept).epsilon for e in together.values())
+        said["notes"] = [
+            *said["notes"],
+            f"epsilon is of one model; the run trained {len(parts)}, one per fold",
+        ]
+        said |= {"models": len(parts), "epsilon_of_all_models": total}
+    return said
+
+
+def _unknown(reason: str) -> dict[str, Any]:
+    return {"epsilon": None, "reason": f"no epsilon is stated: {reason}"}
+
+
+def _config(experiment: Experiment) -> Accounted:
+    assert isinstance(experiment.privacy, Accounted)
+    return experiment.privacy
+
+
+def _with_noise(experiment: Experiment, noise: float) -> Experiment:
+    privacy = replace(_config(experiment), noise_multiplier=noise)
+    return replace(experiment, privacy=privacy)
+
+
+def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """Of training, and where it is asked for of all the models that tuning tried."""
+    entry = RELEASES[type(experiment.privacy)]
+    released = entry(experiment, clients, rounds)
+    grid = experiment.tune.grid
+    if not grid or not _config(experiment).count_tuning:
+        return released
+    events: dict[str, list[Any]] = {region: list(of) for region, of in released.events.items()}
+    longest = max(experiment.tune.rounds or (experiment.rounds,))
+    for values in itertools.product(*grid.values()):
+        tried = with_numbers(experiment, dict(zip(grid, map(float, values), strict=True)))
+        for region, of in entry(tried, clients, longest).events.items():
+            events[region] += of
+    return replace(released, events=events)
+
+
+def _worst(experiment: Experiment, clients: Clients, rounds: int, delta: float) -> float:
+    privacy, events = _config(experiment), _released(experiment, clients, rounds).events
+    kept = {name: accountants.chosen(of, privacy.relation, privacy.accountant) for name, of in events.items()}
+    return max(accountants.bound(of, delta, privacy.relation, kept[name]) for name, of in events.items())
+
+
+def _all(parts: Sequence[Released]) -> list[Any]:
+    return list(
+        {event: (event, times) for p in parts for of in p.events.values() for event, times in of}.values()
+    )
+
+
+def _delta(experiment: Experiment, folds: Sequence[Clients], rounds: int) -> float:
+    privacy = _config(experiment)
+    if privacy.delta is not None:
+        return privacy.delta
+    known = experiment if privacy.noise_multiplier else _with_noise(experiment, 1.0)
+    units = [n for clients in folds for n in _released(known, clients, rounds).units.values()]
+    return min(DELTA, 0.1 / max(units))
+
+
+def _warnings(delta: float, units: Mapping[str, int]) -> list[str]:
+    few = [n for n in units.values() if delta * n >= 1]
+    if not few:
+        return []
+    return [
+        f"delta={delta:g} is not below 1 / n (n = {max(few)}): publishing one unit's data would keep to it"
+    ]

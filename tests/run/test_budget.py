@@ -1,0 +1,228 @@
+"""Privacy accounts of runs: what they state, the noise a target takes, the round a budget ends at."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedsim import config
+from fedsim.accounting.accountants import epsilon
+from fedsim.accounting.events import Gaussian, PoissonGaussian
+from fedsim.base import RequestError, numbers
+from fedsim.plan import Cell
+from fedsim.run import budget, run_experiments, train
+from fedsim.run.pack import Job, structure_key
+from fedsim.run.sources import Sources
+from fedsim.store import ResultStore
+from tests.run.hospitals import BASE
+
+SOURCES = Sources()
+HALF = {"name": "poisson", "rate": 0.5}
+
+
+def make(world="all", rounds=6, **privacy):
+    changes = {
+        "split": {"name": "natural", "test": 0.2},
+        "algorithm": {"name": "fedavg", "weighting": "uniform"},
+        "privacy": {"name": "gaussian"} | privacy,
+        "world": world,
+        "rounds": rounds,
+        "evaluate": {"every": 2},
+    }
+    return config.experiment(BASE | changes)
+
+
+def lanes(experiment):
+    return SOURCES.lanes(experiment)
+
+
+def spent(noise, rounds, delta=1e-5):
+    return epsilon([(Gaussian(noise_multiplier=noise), rounds)], delta, "add_or_remove_one").epsilon
+
+
+def test_a_target_finds_the_noise():
+    e = make(epsilon=3.0, noise_multiplier=None)
+    (lane,) = lanes(e)
+    noise = lane.experiment.privacy.noise_multiplier
+    assert lane.rounds == 6 and spent(noise, 6) <= 3.0 < spent(noise * (1 - 1e-5), 6)
+    (sampled,) = lanes(make(world=HALF, epsilon=3.0, noise_multiplier=None))
+    assert sampled.experiment.privacy.noise_multiplier < noise
+
+
+def test_a_budget_ends_training():
+    last = max(r for r in range(1, 7) if spent(2.0, r) <= 4.0)
+    assert 1 < last < 6
+    (lane,) = lanes(make(epsilon=4.0, noise_multiplier=2.0))
+    assert lane.rounds == last
+    (rich,) = lanes(make(epsilon=40.0, noise_multiplier=2.0))
+    assert rich.rounds == 6
+
+
+def test_options_of_an_account_are_no_part_of_a_program():
+    """A sweep over them is one pack, and its runs share what is compiled."""
+    several = [
+        make(),
+        make(noise_multiplier=3.0),
+        make(epsilon=8.0),
+        make(epsilon=2.0, noise_multiplier=None, delta=1e-6, accountant="rdp"),
+        make(relation="replace_one"),
+    ]
+    assert len({structure_key(Job("", e, {})) for e in several}) == 1
+    plain = [lanes(e)[0].experiment for e in several]
+    assert len({tuple(numbers(e)) for e in plain}) == 1
+    assert len({(e.privacy.relation, e.privacy.accountant, e.privacy.delta) for e in plain}) == 1
+
+
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        (make(world={"name": "uniform", "cohort": 2}), "fixed size.*set relation=replace_one.*world=poisson"),
+        (make(world={"name": "by_size", "cohort": 2}), "how many rows.*set world=poisson"),
+        (make(world={"name": "diurnal", "cohort": 2}), "no Poisson sample.*set world=poisson"),
+        (make(world="cyclic"), "by their places.*set world=poisson"),
+        (make(world=HALF, accountant="rdp", relation="replace_one"), "set relation=add_or_remove_one"),
+        (make(world=HALF, accountant="gdp"), "set accountant=pld"),
+        (make(epsilon=0.001), "does not pay for one round.*noise_multiplier=null"),
+    ],
+)
+def test_what_has_no_account_is_refused_before_anything_is_run(experiment, message, tmp_path):
+    with pytest.raises(RequestError, match=message):
+        run_experiments([Cell(experiment, {})], tmp_path)
+    assert not list(tmp_path.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epsilon": 1.0, "noise_multiplier": 0.0}, "cannot be kept with privacy.noise_multiplier=0"),
+        ({"noise_multiplier": None}, "privacy.epsilon, which is null too"),
+        ({"epsilon": 0.0}, r"privacy.epsilon must be in \(0, inf\)"),
+        ({"delta": 1.0}, r"privacy.delta must be in \(0, 1\)"),
+        ({"delta": 0.0}, r"privacy.delta must be in \(0, 1\)"),
+    ],
+)
+def test_what_cannot_be_is_a_wrong_request(options, message):
+    with pytest.raises(RequestError, match=message):
+        make(**options)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Runs by name: budget, target, sampled, silent; all but the sampled one are one pack."""
+    root = tmp_path_factory.mktemp("private")
+    asked = {
+        "budget": make(epsilon=4.0, noise_multiplier=2.0),
+        "target": make(epsilon=3.0, noise_multiplier=None),
+        "silent": make(noise_multiplier=0.0, delta=0.3),
+        "warned": make(noise_multiplier=50.0, delta=0.3),
+    }
+    run_experiments([Cell(e, {"n": n}) for n, e in asked.items()], root)
+    store = ResultStore(root)
+    return root, store, {store.manifest(run)["cell"]["n"]: run for run in store.ids()}, asked
+
+
+def test_a_run_says_what_it_spent_and_how_that_is_known(stored):
+    _, store, runs, _ = stored
+    said = store.manifest(runs["target"])["privacy"]
+    assert said["epsilon"] == pytest.approx(spent(said["noise_multiplier"], 6))
+    assert 2.999 < said["epsilon"] <= 3.0
+    stated = {name: said[name] for name in ("delta", "unit", "relation", "accountant", "rounds")}
+    assert stated == {
+        "delta": 1e-5, "unit": "client", "relation": "add_or_remove_one", "accountant": "gdp", "rounds": 6
+    }  # fmt: skip
+    assert said["regions"] == [
+        {"region": "all clients", "epsilon": said["epsilon"], "delta": 1e-5, "units": 4}
+    ]
+    assert said["covered"] and not said["warnings"]
+    assert any("standardisation" in what for what in said["uncovered"])
+    assert any("validation and test" in what for what in said["uncovered"])
+    query = (
+        'select "accounted.epsilon" as e, "privacy.epsilon" as asked from runs where "cell.n" = \'target\''
+    )
+    assert store.query(query).to_pylist() == [{"e": said["epsilon"], "asked": 3.0}]
+
+
+def test_the_rounds_that_were_run_are_stored(stored):
+    _, store, runs, _ = stored
+    manifest = store.manifest(runs["budget"])
+    last = manifest["rounds"]
+    assert last == manifest["privacy"]["rounds"] == 3
+    assert manifest["privacy"]["epsilon"] == pytest.approx(spent(2.0, last)) and spent(2.0, last + 1) > 4.0
+    rounds = store.read(runs["budget"], "rounds")["round"].to_pylist()
+    assert sorted(set(rounds)) == [2, 3]
+    assert set(store.read(runs["budget"], "predictions")["round"].to_pylist()) == {3}
+    assert sorted(set(store.read(runs["target"], "rounds")["round"].to_pylist())) == [2, 4, 6]
+
+
+def test_no_noise_is_no_epsilon_and_a_large_delta_is_warned_of(stored):
+    _, store, runs, _ = stored
+    silent = store.manifest(runs["silent"])["privacy"]
+    assert silent["epsilon"] is None and "noise multiplier is 0" in silent["reason"]
+    warned = store.manifest(runs["warned"])["privacy"]
+    assert "delta=0.3 is not below 1 / n (n = 4)" in warned["warnings"][0]
+
+
+def test_a_resumed_run_spends_nothing_twice(stored, tmp_path, monkeypatch):
+    """Stopped after its third round and resumed: the same account, the same rounds, the same bits."""
+    _, store, runs, asked = stored
+    experiments = [replace(e, executor=config.Inline(checkpoint_seconds=0.0)) for e in asked.values()]
+    saved = train._save
+    calls = []
+
+    def stop(*arguments):
+        saved(*arguments)
+        calls.append(arguments[3])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_save", stop)
+    monkeypatch.setattr(train, "_CALL_SECONDS", 0.0)  # a round a call
+    with pytest.raises(KeyboardInterrupt):
+        run_experiments([Cell(e, {}) for e in experiments], tmp_path)
+    assert calls == [1, 2, 3]
+    monkeypatch.setattr(train, "_save", saved)
+    run_experiments([Cell(e, {}) for e in experiments], tmp_path)
+    again = ResultStore(tmp_path)
+    for run in runs.values():
+        one, other = store.manifest(run), again.manifest(run)
+        assert (one["privacy"], one["rounds"], one["model_sha256"]) == (
+            other["privacy"], other["rounds"], other["model_sha256"]
+        )  # fmt: skip
+        assert store.read(run, "rounds").to_pylist() == again.read(run, "rounds").to_pylist()
+
+
+def test_folds_are_paid_for_one_by_one_and_all_together():
+    e = make(noise_multiplier=3.0)
+    folded = config.experiment(
+        BASE | {"algorithm": {"name": "fedavg", "weighting": "uniform"}, "privacy": {"name": "gaussian",
+        "noise_multiplier": 3.0}}
+    )  # fmt: skip
+    one = budget.statement(e, lanes(e))
+    two = budget.statement(folded, lanes(folded))
+    assert "models" not in one and two["models"] == 2
+    assert two["epsilon"] == pytest.approx(spent(3.0, 4))
+    assert two["epsilon_of_all_models"] == pytest.approx(spent(3.0, 8))
+
+
+def test_models_that_tuning_tried_are_paid_for_where_asked():
+    tune = {"grid": {"optimizer.step_size": [0.1, 0.5]}, "rounds": [2, 4]}
+    for counted in (False, True):
+        e = config.experiment(
+            BASE | {"split": {"name": "natural", "test": 0.2}, "tune": tune,
+            "algorithm": {"name": "fedavg", "weighting": "uniform"},
+            "privacy": {"name": "gaussian", "noise_multiplier": 3.0, "count_tuning": counted}}
+        )  # fmt: skip
+        said = budget.statement(e, lanes(e))
+        assert said["epsilon"] == pytest.approx(spent(3.0, 4 + 2 * 4 * counted))
+        listed = said["covered" if counted else "uncovered"]
+        assert "the models that hyper-parameters were chosen by" in listed
+        assert any("losses on validation rows" in what for what in said["uncovered"])
+
+
+def test_a_poisson_sample_is_accounted_for_as_one():
+    e = make(world=HALF, noise_multiplier=2.0)
+    said = budget.statement(e, lanes(e))
+    event = PoissonGaussian(noise_multiplier=2.0, rate=0.5)
+    assert said["accountant"] == "pld" and said["sampling"] == "Poisson sample of clients"
+    assert said["epsilon"] == epsilon([(event, 6)], 1e-5, "add_or_remove_one", "pld").epsilon
+    assert np.isfinite(said["epsilon"])
