@@ -15,6 +15,7 @@ _EXAMPLES: dict[str, Any] = {
     "cohort": 3,
     "candidates": 5,
     "rate": 0.5,
+    "blocks": 2,
     "concurrency": 3,
     "buffer": 2,
     "horizon": 365.0,

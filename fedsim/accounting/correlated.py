@@ -10,8 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedsim.accounting.events import Refusal
-from fedsim.config import All
+from fedsim.accounting.events import (
+    Composition,
+    Gaussian,
+    Matrix,
+    PoissonGaussian,
+    Refusal,
+    blt_coefficients,
+    toeplitz_sensitivity,
+)
+from fedsim.config import All, BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
 from fedsim.config.world import Blocks, Cyclic, Fixed, WorldConfig
 
 
@@ -28,9 +36,10 @@ def period(world: WorldConfig, population: int) -> int:
         case Cyclic(order="fixed"):
             return population
     raise Refusal(
-        f"world={world.name} may ask a client in any round, and noise that is correlated between rounds then has "
-        "no account but that of clients who always come",
-        "set world=blocks, all, fixed, or cyclic with world.order=fixed, or independent noise, privacy=gaussian",
+        f"world={world.name} may ask a client in any round, and noise that is correlated between rounds then "
+        "has no account but that of clients who always come",
+        "set world=blocks, all, fixed, or cyclic with world.order=fixed, or independent noise, "
+        "privacy=gaussian",
     )
 
 
@@ -55,3 +64,42 @@ def tree_sensitivity(rounds: int, period: int, restart: int = 0) -> float:
                 size *= 2
         most = max(most, total**0.5)
     return most
+
+
+def composition(privacy: Correlated, world: WorldConfig, population: int, rounds: int) -> Composition:
+    """What `rounds` rounds release, the strategy being known (`fedsim.privacy.prepared`).
+
+    Raises Refusal for worlds and relations without an account, and for a strategy that is not known.
+    """
+    apart, noise = period(world, population), privacy.noise()
+    turns = -(-rounds // apart)
+    if not isinstance(world, All) and privacy.relation == "add_or_remove_one":
+        raise Refusal(
+            f"world={world.name} gives clients turns by their places, which move when one comes or goes",
+            "set privacy.relation=replace_special",
+        )
+    if isinstance(privacy, BandedPrivacy) and privacy.bands <= apart:
+        # The columns of C that one client is in share no row: its turns are as good as independent.
+        if isinstance(world, Blocks) and world.rate < 1:
+            return [(PoissonGaussian(noise_multiplier=noise, rate=world.rate), turns)]
+        return [(Gaussian(noise_multiplier=noise), turns)]
+    sensitivity = strategy_sensitivity(privacy, turns, apart, rounds)
+    return [(Matrix(noise_multiplier=noise, sensitivity=sensitivity), 1)]
+
+
+def strategy_sensitivity(privacy: Correlated, turns: int, apart: int, rounds: int) -> float:
+    """|C u| at most, C being cut to the rounds there were."""
+    if isinstance(privacy, TreePrivacy):
+        return tree_sensitivity(rounds, apart, privacy.restart)
+    assert isinstance(privacy, BandedPrivacy | BltPrivacy)
+    if not (privacy.coefficients if isinstance(privacy, BandedPrivacy) else privacy.decay and privacy.rounds):
+        raise Refusal(
+            f"the strategy of privacy={privacy.name} is not known before it is optimised for a run",
+            "give one, with the rounds it is made for, or run the experiment",
+        )
+    if isinstance(privacy, BandedPrivacy):
+        whole = np.array(privacy.coefficients)
+    else:
+        whole = blt_coefficients(privacy.decay, privacy.scale, privacy.rounds)
+    column = np.concatenate([whole / np.linalg.norm(whole), np.zeros(rounds)])[:rounds]
+    return toeplitz_sensitivity(column, turns, apart)

@@ -10,11 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fedsim.accounting import correlated
 from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian
 from fedsim.base import Refusal
-from fedsim.config import All, Experiment, GaussianPrivacy, Poisson, Uniform
+from fedsim.config import (
+    AdaptiveClip,
+    All,
+    BandedPrivacy,
+    BltPrivacy,
+    Correlated,
+    Experiment,
+    GaussianPrivacy,
+    Poisson,
+    TreePrivacy,
+    Uniform,
+)
 from fedsim.config.world import (
     Asynchronous,
+    Blocks,
     BySize,
     Cyclic,
     Diurnal,
@@ -26,6 +39,9 @@ from fedsim.config.world import (
 )
 
 EVERYONE = "all clients"  # whose account is the same at every region
+MESSAGES = "clients' messages, of which the model is made"
+BITS = "whether messages were within the clip norm, by which it moves"
+PUBLIC = "the expected number of clients in a round is public"
 
 
 class Clients(NamedTuple):
@@ -65,6 +81,7 @@ _WITHOUT: dict[type[WorldConfig], str] = {
     Diurnal: "draws a fixed number of those that happen to be there, which is no Poisson sample",
     Markov: "draws a fixed number of those that happen to be there, which is no Poisson sample",
     Trace: "draws a fixed number of those that happen to be there, which is no Poisson sample",
+    Blocks: "takes clients in turn, which is accounted for where noise is correlated (privacy=banded)",
     Cyclic: "takes clients in turn by their places, which move when a client comes or goes",
     Fixed: "takes clients by their places, which move when a client comes or goes",
 }
@@ -94,9 +111,10 @@ def sampled(world: WorldConfig, noise: float, population: int) -> tuple[Event, s
 
 
 def client_gaussian(experiment: Experiment, clients: Clients, rounds: int) -> Released:
-    """privacy=gaussian: clipped messages, Gaussian noise on their sum; the denominator is public."""
+    """privacy=gaussian and adaptive_clip: clipped messages, Gaussian noise on their sum; the denominator is
+    public. The bits that move the clip norm are in the same release."""
     privacy = experiment.privacy
-    assert isinstance(privacy, GaussianPrivacy)
+    assert isinstance(privacy, GaussianPrivacy | AdaptiveClip)
     n = len(clients.names)
     event, sampler = sampled(experiment.world, privacy.noise(), n)
     return Released(
@@ -104,12 +122,35 @@ def client_gaussian(experiment: Experiment, clients: Clients, rounds: int) -> Re
         sampler=sampler,
         events={EVERYONE: [(event, rounds)]},
         units={EVERYONE: n},
-        covers=("clients' messages, of which the model is made",),
-        notes=("the expected number of clients in a round is public",),
+        covers=(MESSAGES, BITS) if isinstance(privacy, AdaptiveClip) else (MESSAGES,),
+        notes=(PUBLIC,),
     )
 
 
-RELEASES: dict[type[Any], Entry] = {GaussianPrivacy: client_gaussian}
+def client_correlated(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """privacy=tree, banded, blt: clipped messages, noise on their sum that is correlated between rounds."""
+    privacy, world, n = experiment.privacy, experiment.world, len(clients.names)
+    assert isinstance(privacy, Correlated)
+    events, apart = correlated.composition(privacy, world, n, rounds), correlated.period(world, n)
+    amplified = any(isinstance(event, PoissonGaussian) for event, _ in events)
+    turn = "every client in every round" if apart == 1 else f"each client once in {apart} rounds"
+    return Released(
+        unit="client",
+        sampler=f"{turn}, by a Poisson sample of those whose turn it is" if amplified else turn,
+        events={EVERYONE: events},
+        units={EVERYONE: n},
+        covers=(MESSAGES,),
+        notes=(PUBLIC, "which rounds are whose turn is public"),
+    )
+
+
+RELEASES: dict[type[Any], Entry] = {
+    GaussianPrivacy: client_gaussian,
+    AdaptiveClip: client_gaussian,
+    TreePrivacy: client_correlated,
+    BandedPrivacy: client_correlated,
+    BltPrivacy: client_correlated,
+}
 """Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
 
 
@@ -136,5 +177,7 @@ def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
         found.append("how long clients take, which follows from how many rows they have")
     if e.algorithm.name in ("local", "pooled"):
         found.append(f"all that algorithm={e.algorithm.name} moves")
+    if isinstance(e.privacy, AdaptiveClip | GaussianPrivacy | Correlated):
+        found.append("how many updates were not finite")
     found.append("statistics of how clients differ (heterogeneity)")
     return tuple(found)

@@ -12,9 +12,9 @@ training", NeurIPS 2023, Alg. 9 for the noise; Toeplitz strategies: McKenna, "Sc
 Factorization Mechanism for Differentially Private ML", ICLR 2025.
 
 For the accountant: where a client's turns are at least b rounds apart, columns that one client is in are
-orthogonal, and k turns cost what k independent Gaussian releases of noise multiplier `noise_multiplier` do
-(Theorem 2); if within its turn a client is there with probability q on its own, what k Poisson-subsampled
-ones do (Theorem 4). Where turns are closer, the whole run is one Gaussian release of noise multiplier
+orthogonal, and k turns cost what k independent Gaussian releases of noise multiplier `noise_multiplier` do;
+if within its turn a client is there with probability q on its own, what k Poisson-subsampled ones do
+(Theorem 4). Where turns are closer, the whole run is one Gaussian release of noise multiplier
 `noise_multiplier` over the norm of C times the rounds that a client takes part in.
 """
 

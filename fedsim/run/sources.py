@@ -19,6 +19,7 @@ from fedsim.data.splits import assign
 from fedsim.model import Model
 from fedsim.run import budget
 from fedsim.simulate import diversity
+from fedsim.simulate.build import with_strategy
 from fedsim.simulate.engine import Engine
 from fedsim.simulate.lanes import Lane
 
@@ -115,8 +116,12 @@ class Sources:
             federation, folds = self.split(experiment)
             return budget.settled(
                 [
-                    self._lane(
-                        experiment, federation, self._held(federation, part, holding_out, experiment.seed)
+                    with_strategy(
+                        self._lane(
+                            experiment,
+                            federation,
+                            self._held(federation, part, holding_out, experiment.seed),
+                        )
                     )
                     for part in folds
                 ]

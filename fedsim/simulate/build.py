@@ -16,11 +16,9 @@ from fedsim.config import (
     Correlated,
     Digits,
     Evaluate,
-    Experiment,
     Inline,
     Natural,
     NoSystem,
-    PrivacyConfig,
     TimedSystem,
     Tune,
 )
@@ -36,14 +34,31 @@ from fedsim.simulate.worker import Setup, Team
 from fedsim.system import Load
 
 
+def with_strategy(lane: Lane) -> Lane:
+    """The lane with a strategy for its run, where its mechanism's noise is correlated between rounds.
+
+    Raises RequestError where clients' turns are not known well enough for an account.
+    """
+    e = lane.experiment
+    if not isinstance(e.privacy, Correlated):
+        return lane
+    rounds, apart = max(e.tune.rounds or (e.rounds,)), period(e.world, _clients(lane))
+    return replace(lane, experiment=replace(e, privacy=privacy.prepared(e.privacy, rounds, apart)))
+
+
+def _clients(lane: Lane) -> int:
+    """All of the split count, so that leaving some out changes no width, but for those that join late."""
+    return max(1, len(lane.clients.ids) - len(lane.clients.external) - len(lane.clients.late))
+
+
 def program_structure(lane: Lane, federation: Federation, platform: str) -> tuple[Structure, Traits]:
     """What decides the compiled program of a lane; equal for runs that differ in numbers only."""
+    lane = with_strategy(lane)
     first = lane.experiment
-    # All clients of the split count, so that leaving some out changes no width, but for those that join late.
-    clients = max(1, len(lane.clients.ids) - len(lane.clients.external) - len(lane.clients.late))
+    clients = _clients(lane)
     plain = structure(
         replace(
-            first, privacy=_prepared(first, clients), rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
+            first, rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
             results="", executor=Inline(), split=Natural(), system=NoSystem(),
             data=replace(Digits(), mode=first.data.mode),
         )
@@ -71,13 +86,6 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         participations = rounds * world.mean_size(first.world, clients) / clients
         _KNOWN[key] = made, traits(made, participations, everyone)
     return _KNOWN[key]
-
-
-def _prepared(e: Experiment, clients: int) -> PrivacyConfig:
-    """The mechanism, with a strategy for this run where its noise is correlated between rounds."""
-    if not isinstance(e.privacy, Correlated):
-        return e.privacy
-    return privacy.prepared(e.privacy, max(e.tune.rounds or (e.rounds,)), period(e.world, clients))
 
 
 # Found by tracing, so each is found once.

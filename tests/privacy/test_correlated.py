@@ -139,7 +139,7 @@ def test_one_band_is_independent_noise():
     ],
 )
 def test_worlds_without_an_account_are_refused(name, world):
-    said = rf"world={world['name']} may ask a client in any round.*choose world=blocks.*privacy=gaussian"
+    said = rf"world={world['name']} may ask a client in any round.*set world=blocks.*privacy=gaussian"
     with pytest.raises(RequestError, match=said):
         small.engine([small.lane(private(name=name, world=world))])
 

@@ -47,7 +47,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_what_is_kept_is_not_optimised_again(place):
-    calls = []
+    calls: list[None] = []
 
     def optimise():
         calls.append(None)
@@ -70,7 +70,8 @@ def test_without_jax_privacy_a_strategy_of_ones_own_is_asked_for(place, monkeypa
         prepared(config.BandedPrivacy(bands=3), 10, 1)
     own = config.BandedPrivacy(bands=2, coefficients=(1.0, 0.5))
     assert prepared(own, 10, 1) == config.BandedPrivacy(bands=2, coefficients=(1.0, 0.5), rounds=10)
-    assert prepared(config.BandedPrivacy(bands=1), 10, 1).coefficients == (1.0,)
+    one = prepared(config.BandedPrivacy(bands=1), 10, 1)
+    assert isinstance(one, config.BandedPrivacy) and one.coefficients == (1.0,)
     assert prepared(config.GaussianPrivacy(), 10, 1) == config.GaussianPrivacy()
 
 
