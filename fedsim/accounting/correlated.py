@@ -15,10 +15,10 @@ from fedsim.accounting.events import (
     Gaussian,
     Matrix,
     PoissonGaussian,
-    Refusal,
     blt_coefficients,
     toeplitz_sensitivity,
 )
+from fedsim.base import Refusal
 from fedsim.config import All, BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
 from fedsim.config.world import Blocks, Cyclic, Fixed, WorldConfig
 

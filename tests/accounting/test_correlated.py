@@ -7,8 +7,9 @@ import pytest
 
 from fedsim import config
 from fedsim.accounting.correlated import composition, period, tree_sensitivity
-from fedsim.accounting.events import Gaussian, Matrix, PoissonGaussian, Refusal, blt_coefficients
+from fedsim.accounting.events import Gaussian, Matrix, PoissonGaussian, blt_coefficients
 from fedsim.accounting.releases import EVERYONE, RELEASES, Clients, in_the_clear
+from fedsim.base import Refusal
 from fedsim.config.world import Blocks, Cyclic, Fixed
 from tests.simulate import small
 
