@@ -55,6 +55,11 @@ def step_key(key: Key, step: Array) -> Key:
     return _hashed(jax.random.key_data(key), jnp.uint32(0), step.astype(jnp.uint32))
 
 
+def apart(key: Key, number: int) -> Key:
+    """A key of its own for each `number` from 0 on, which neither `step_key` nor `fold_in` makes of `key`."""
+    return _hashed(jax.random.key_data(key), jnp.uint32(number + 1), jnp.uint32(0))
+
+
 def _hashed(key: Array, high: Array, low: Array) -> Key:
     return jax.random.wrap_key_data(_threefry(key, high, low), impl="threefry2x32")
 

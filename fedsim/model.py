@@ -32,6 +32,21 @@ class Spec:
     classes: int
 
 
+class Backprop(NamedTuple):
+    """What one layer read and what came back to it, row by row, from which follow per-row gradients.
+
+    apply: (inputs, kernel) -> outputs, what the layer does but for its bias; row by row.
+    inputs: [B, ...]; slopes: of the sum of losses by the layer's outputs, [B, ...]; bias: whether it has one.
+    dense: whether both are vectors, so that a row's gradient is their outer product.
+    """
+
+    apply: Callable[[Array, Array], Array]
+    inputs: Array
+    slopes: Array
+    bias: bool
+    dense: bool
+
+
 @dataclass(frozen=True)
 class Task:
     """The model and how it is judged.
@@ -50,6 +65,8 @@ class Task:
       pass; None where `features` is.
     joint: 0, or, where a row's loss depends on the others of its batch, so that no sum over slices is the
       loss of all rows, how many rows are then read as one slice.
+    backprops: (model, batch, key) -> by a layer's path in the parameters, its `Backprop` of the sum of the
+      masked rows' losses; None unless every parameter is a kernel or bias of a layer that is passed once.
     """
 
     init: Callable[[Key], Model]
@@ -61,3 +78,4 @@ class Task:
     features: Callable[[Model, Batch, Key | None], Array] | None = None
     penalised: Callable[[Model, Batch, Key | None, Penalty], tuple[Array, Tree]] | None = None
     joint: int = 0
+    backprops: Callable[[Model, Batch, Key | None], dict[tuple[Any, ...], Backprop]] | None = None

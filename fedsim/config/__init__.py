@@ -22,6 +22,7 @@ from fedsim.config import (
     personal,
     privacy,
     privacy_correlated,
+    privacy_record,
     servers,
     shift,
     split,
@@ -75,6 +76,7 @@ from fedsim.config.numerics import Numerics
 from fedsim.config.optimizer import OptimizerConfig
 from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
+from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -204,7 +206,7 @@ MEMBERS: dict[str, dict[str, type]] = {
     | late.MEMBERS
     | decentralised.MEMBERS,
     "channel": channel.MEMBERS,
-    "privacy": privacy.MEMBERS | privacy_correlated.MEMBERS,
+    "privacy": privacy.MEMBERS | privacy_correlated.MEMBERS | privacy_record.MEMBERS,
     "world": world.MEMBERS,
     "system": system.MEMBERS,
     "topology": topology.MEMBERS,
@@ -292,6 +294,7 @@ __all__ = [
     "QuantityLabel",
     "RandomK",
     "RayExecutor",
+    "RecordPrivacy",
     "Rotated",
     "Rotation",
     "Scaffold",

@@ -68,6 +68,7 @@ class TcgaBrca(DataConfig):
 class Table(DataConfig):
     """Your CSV or Parquet file. Columns not named here are features.
 
+    patient: column that says whose a row is, where patients have several, for privacy.unit=patient.
     time: column of the time to the event; the label then says whether it happened, 1 or 0 (censored).
     categorical: columns to one-hot encode though they hold numbers (text columns always are).
     external: clients kept out of training, for outside validation.
@@ -76,6 +77,7 @@ class Table(DataConfig):
     path: str
     client: str
     label: str
+    patient: str | None = None
     time: str | None = None
     weight: str | None = None
     features: tuple[str, ...] = ()

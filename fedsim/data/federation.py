@@ -48,7 +48,8 @@ class Federation:
     ids: uint64[K], made of the names (`client_ids`), or the index in a generated population.
     offsets: int64[K + 1]; client k holds rows offsets[k] to offsets[k + 1].
     columns: `x` [N, ...], float32 (NaN = missing) or uint8; `y` [N], int32 for classification and
-      float32 for regression; optionally `weight`, float32[N]. For survival `y` is the event, 1 or 0
+      float32 for regression; optionally `weight`, float32[N], and `patient`, int32[N], rising: whose each
+      row is, a person at two clients being two patients. For survival `y` is the event, 1 or 0
       (censored), and `time`, float32[N] > 0, is when it happened. None: `generate` makes the rows.
     generate: makes the same rows as `columns`, where the source can; what it makes is not checked.
     classes: 2 for binary and survival, C for multiclass, 0 for regression; `labels` names them.
@@ -151,15 +152,18 @@ def gather(
     classes: int,
     external: Sequence[str] = (),
     test: np.ndarray | None = None,
+    patient_of_row: np.ndarray | None = None,
     features: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
     **described: Any,
 ) -> Federation:
-    """A federation from rows in any order: clients sorted by name, rows of each in given order.
+    """A federation from rows in any order: clients sorted by name, rows of each in given order, or patient
+    after patient where patients are given.
 
     Args:
       client_of_row: name of the client that holds each row.
       columns, test: as in `Federation`, rows in the same order.
+      patient_of_row: int[N], the same number for rows of one patient.
       described: licence, source, metadata.
     """
     unique, owner = np.unique(np.asarray(client_of_row, dtype=np.str_), return_inverse=True)
@@ -167,6 +171,11 @@ def gather(
     for name in external:
         require(name in names, f"data.external names no client {name!r}; {nearest(name, names)}")
     order = np.argsort(owner, kind="stable")
+    if patient_of_row is not None:
+        order = np.lexsort((patient_of_row, owner))
+        new = [np.diff(x[order], prepend=-1) != 0 for x in (owner, patient_of_row)]
+        columns = {**columns, "patient": np.empty(len(order), np.int32)}
+        columns["patient"][order] = np.cumsum(new[0] | new[1]) - 1
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(names)))]).astype(np.int64)
     sorted_columns = {key: np.ascontiguousarray(value[order]) for key, value in columns.items()}
     return Federation(
@@ -241,7 +250,7 @@ def _check_clients(fed: Federation) -> None:
 def _check_columns(fed: Federation, columns: dict[str, np.ndarray]) -> None:
     require({"x", "y"} <= set(columns), f"{fed.source}: columns x and y are required, got {sorted(columns)}")
     label = np.float32 if fed.kind == "regression" else np.int32
-    allowed = {"x": (np.float32, np.uint8), "y": (label,), "weight": (np.float32,)}
+    allowed = {"x": (np.float32, np.uint8), "y": (label,), "weight": (np.float32,), "patient": (np.int32,)}
     if fed.kind == "survival":
         allowed |= {"time": (np.float32,)}
         require("time" in columns, f"{fed.source}: survival needs a column time, got {sorted(columns)}")
@@ -272,6 +281,10 @@ def _check_columns(fed: Federation, columns: dict[str, np.ndarray]) -> None:
                         "correct the value or leave it out",
                     )
                 seen += len(piece)
+    require(
+        "patient" not in columns or bool((np.diff(columns["patient"]) >= 0).all()),
+        f"{fed.source}: rows must lie in order of their patients",
+    )
     require(columns["x"].ndim >= 2, f"{fed.source}: x must be [rows, features...], got one dimension")
     require(
         not fed.features or (len(fed.features),) == columns["x"].shape[1:],

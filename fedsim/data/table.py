@@ -1,4 +1,4 @@
-"""Your own CSV or Parquet file: one row per patient, a column that names the client, a label."""
+"""Your own CSV or Parquet file: a row per patient or several, a column that names the client, a label."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ def table(cfg: Table) -> Federation:
         kind=kind,
         classes=classes,
         external=external,
+        patient_of_row=_patients(frame, cfg.patient) if cfg.patient is not None else None,
         features=tuple(features),
         labels=labels,
         licence="not stated",
@@ -177,7 +178,7 @@ def _first(error: Exception) -> str:
 
 def _roles(cfg: Table, present: Sequence[str]) -> dict[str, str]:
     """Role -> column, for the roles that are used."""
-    wanted = {role: getattr(cfg, role) for role in ("client", "label", "time", "weight")}
+    wanted = {role: getattr(cfg, role) for role in ("client", "patient", "label", "time", "weight")}
     roles = {role: column for role, column in wanted.items() if column is not None}
     for role, column in roles.items():
         _check_known(column, present, f"data.{role}")
@@ -229,6 +230,18 @@ def _owners(frame: pa.Table, column: str) -> list[str]:
         )
     names = [word.strip() for word in words]
     return [names[code] for code in codes]
+
+
+def _patients(frame: pa.Table, column: str) -> np.ndarray:
+    """int32[N]: a number for each row's patient."""
+    codes, _ = _coded(frame[column], column)
+    empty = np.flatnonzero(codes < 0)
+    if len(empty):
+        raise RequestError(
+            f"data.patient: column {column!r} is empty in {len(empty)} rows, first in row {empty[0] + 1}; "
+            "every row needs a patient"
+        )
+    return codes
 
 
 # --- values of columns -----------------------------------------------------------------------

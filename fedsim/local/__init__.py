@@ -1,7 +1,8 @@
 """Local steps: a client's batches, what may be asked of them, and the loop over them."""
 
-from fedsim.local.batches import SLICE, Batches, Rows, Whole, Window
-from fedsim.local.oracle import Oracle, Refused, plain
+from fedsim.local.batches import SLICE, Batches, Refused, Rows, Whole, Window
+from fedsim.local.oracle import Oracle, plain
+from fedsim.local.private import private
 from fedsim.local.steps import Optimizer, chain, descent, optimizer, run_steps, server_optimizer
 from fedsim.model import Batch
 
@@ -19,6 +20,7 @@ __all__ = [
     "descent",
     "optimizer",
     "plain",
+    "private",
     "run_steps",
     "server_optimizer",
 ]

@@ -13,12 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from fedsim import keys
+from fedsim.base import RequestError
 from fedsim.model import Batch
 
 Array = jax.Array
 Key = jax.Array
 
 SLICE = 64  # rows per slice where a batch is the whole client, and rows do not need one another
+
+
+class Refused(RequestError):
+    """A question about a client's rows that cannot be answered under a guarantee."""
 
 
 class Window(NamedTuple):
@@ -63,7 +68,8 @@ class Rows(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """All of a client's rows as one batch, read in slices by whoever sums over them."""
+    """All of a client's rows as one batch, read in slices by whoever sums over them; with `batches.lots`
+    those that a batch is drawn from."""
 
     batches: Batches
 
@@ -73,6 +79,7 @@ class Batches(NamedTuple):
 
     steps: i32 scalar, local steps this round; size: rows per batch (static), 0 for all rows.
     asked: told the rows per slice when all rows are asked for, while tracing.
+    lots: whether it is the oracle that draws a step's rows, `size` of them on average.
     """
 
     rows: Rows
@@ -81,10 +88,11 @@ class Batches(NamedTuple):
     size: int
     key: Key
     asked: Callable[[int], object] = lambda rows: None
+    lots: bool = False
 
     def take(self, step: Array) -> Batch | Whole:
         """The batch of one local step. Every epoch visits each row once, in a new order."""
-        if self.size == 0:
+        if self.size == 0 or self.lots:
             return Whole(self)
         n = self.window.rows.astype(jnp.uint32)
         per_epoch = (n + jnp.uint32(self.size - 1)) // jnp.uint32(self.size)
@@ -103,6 +111,12 @@ class Batches(NamedTuple):
 
     def sample(self, share: Array | float, key: Key) -> Batches:
         """The same of a random `share` of the rows, at least one of them."""
+        if self.lots:
+            raise Refused(
+                "this algorithm takes many steps on a share of a client's rows, and privacy=record draws the "
+                "rows of each answer from all of them; choose another algorithm, such as algorithm=fedavg, "
+                "or privacy=none"
+            )
         n = self.window.rows
         some = jnp.clip(jnp.round(jnp.asarray(share, jnp.float32) * n).astype(jnp.int32), 1, n)
 

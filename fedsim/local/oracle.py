@@ -13,17 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from fedsim import trees
-from fedsim.base import RequestError
-from fedsim.local.batches import SLICE, Batches, Whole
+from fedsim.local.batches import SLICE, Batches, Refused, Whole
 from fedsim.model import Batch, Model, Penalty, Task
 
 Tree = Any
 Array = jax.Array
 Key = jax.Array
-
-
-class Refused(RequestError):
-    """The oracle cannot answer this question under its guarantee."""
 
 
 class Oracle(NamedTuple):

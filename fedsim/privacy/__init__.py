@@ -9,6 +9,7 @@ from fedsim.privacy.banded import banded
 from fedsim.privacy.blt import blt
 from fedsim.privacy.gaussian import gaussian
 from fedsim.privacy.none import none
+from fedsim.privacy.record import record
 from fedsim.privacy.strategies import prepared
 from fedsim.privacy.tree import tree
 from fedsim.stage import Stage
@@ -20,6 +21,7 @@ MECHANISMS: dict[str, Callable[..., Stage]] = {
     "tree": tree,
     "banded": banded,
     "blt": blt,
+    "record": record,
 }
 
 __all__ = ["MECHANISMS", "prepared"]

@@ -19,11 +19,14 @@ from fedsim.config import (
     Inline,
     Natural,
     NoSystem,
+    RecordPrivacy,
     TimedSystem,
     Tune,
 )
 from fedsim.data.federation import Federation
+from fedsim.data.units import units
 from fedsim.model import Spec
+from fedsim.simulate.answers import answers
 from fedsim.simulate.cost import Work, work
 from fedsim.simulate.engine import Engine
 from fedsim.simulate.lanes import Lane, layout
@@ -84,7 +87,10 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         )
         rounds = max(first.tune.rounds or (first.rounds,))
         participations = rounds * world.mean_size(first.world, clients) / clients
-        _KNOWN[key] = made, traits(made, participations, everyone)
+        found = traits(made, participations, everyone)
+        if isinstance(first.privacy, RecordPrivacy):
+            found = found._replace(answers=answers(made))
+        _KNOWN[key] = made, found
     return _KNOWN[key]
 
 
@@ -107,6 +113,8 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
         "client's rows are needed all at once; raise task.rows, or set optimizer.batch_size with a method "
         "that needs no more than batches",
     )
+    for lane in lanes:
+        check_protected(lane, federation)
     w = s.widths
     teams, setups = [], []
     timed = any(isinstance(lane.experiment.system, TimedSystem) for lane in lanes)
@@ -129,6 +137,19 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
     stored = lanes[0].experiment.data.mode == "resident"
     setup = Setup(s, federation.columns if stored else None, setups)
     return Engine(federation, lanes, s, traits, teams, start(setup))
+
+
+def check_protected(lane: Lane, federation: Federation) -> None:
+    """Refuse what would go around a region's own protection, or needs patients that are not known."""
+    e = lane.experiment
+    if not isinstance(e.privacy, RecordPrivacy):
+        return
+    units(federation, lane.clients, e.privacy.unit)
+    require(
+        e.aggregator.root == 0,
+        f"aggregator={e.aggregator.name} takes rows of the clients to the server as they are, so "
+        "privacy=record would promise nothing; choose another aggregator, or privacy=none",
+    )
 
 
 def _fixed(team: TeamPlan, federation: Federation) -> Team:

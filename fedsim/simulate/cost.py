@@ -23,6 +23,12 @@ from fedsim.simulate.structure import Structure, bind, exchanged, stand_in
 
 Tree = Any
 _MARK = "asked_of_rows"
+
+
+class Undecided(Exception):
+    """How often a question is asked follows from more than is known, or it is about several models."""
+
+
 _FORWARD, _BACKWARD = 1.0, 3.0  # a pass back is worth two forward
 
 
@@ -39,8 +45,30 @@ def work(s: Structure) -> Callable[[Mapping[str, float]], Work]:
     """The work of a lane with these numbers, by their paths. Traces now, once for all lanes."""
     batch = s.experiment.optimizer.batch_size
 
+    training, asking = traced(s, marking)
+    rows = 64 * (batch or 1)  # no batch is short, and no slice of rows
+
+    def of(numbers: Mapping[str, float]) -> Work:
+        def passes(jaxpr: Any, steps: int) -> float:
+            values = [np.asarray(numbers[path], s.number_dtype) for path in s.paths]
+            known = [*values, np.int32(rows), np.int32(steps)]
+            rest = [None] * (len(jaxpr.in_avals) - len(known))
+            return walk(jaxpr.jaxpr, jaxpr.consts, [*known, *rest])[1]
+
+        once = passes(training, 0)
+        step = passes(training, 1) - once
+        first = passes(asking, 0) if asking else 0.0
+        return Work(step / (batch or rows), once / rows, first / rows)
+
+    return of
+
+
+def traced(s: Structure, watched: Callable[[Oracle], Oracle]) -> tuple[Any, Any]:
+    """A client's half of a round, and of its survey, or None, with an oracle that is `watched`: functions of
+    (the lane's numbers, rows, local steps, key) as they were traced."""
+
     def client(survey: bool, numbers: list[Any], rows: Any, steps: Any, key: Any) -> Any:
-        parts, _ = bind(s, numbers, jnp.zeros((), jnp.int32), marking)
+        parts, _ = bind(s, numbers, jnp.zeros((), jnp.int32), watched)
         model = parts.task.init(key)
         start = parts.algorithm.send(parts.algorithm.init(model))
         batches = stand_in(s, parts, rows, steps)
@@ -54,26 +82,10 @@ def work(s: Structure) -> Callable[[Mapping[str, float]], Work]:
     whole = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: keys.run_key(jnp.zeros(2, jnp.uint32), keys.INIT))
 
-    def traced(survey: bool) -> Any:
+    def of(survey: bool) -> Any:
         return jax.make_jaxpr(partial(client, survey))(scalars, whole, whole, key)
 
-    training = traced(False)
-    asking = traced(True) if s.widths.exchanges > 1 else None
-    rows = 64 * (batch or 1)  # no batch is short, and no slice of rows
-
-    def of(numbers: Mapping[str, float]) -> Work:
-        def passes(jaxpr: Any, steps: int) -> float:
-            values = [np.asarray(numbers[path], s.number_dtype) for path in s.paths]
-            known = [*values, np.int32(rows), np.int32(steps)]
-            rest = [None] * (len(jaxpr.in_avals) - len(known))
-            return _walk(jaxpr.jaxpr, jaxpr.consts, [*known, *rest])[1]
-
-        once = passes(training, 0)
-        step = passes(training, 1) - once
-        first = passes(asking, 0) if asking else 0.0
-        return Work(step / (batch or rows), once / rows, first / rows)
-
-    return of
+    return of(False), of(True) if s.widths.exchanges > 1 else None
 
 
 # --- marks -----------------------------------------------------------------------------------
@@ -89,7 +101,9 @@ def marking(oracle: Oracle) -> Oracle:
             all_rows = name.startswith("full") or isinstance(batch, Whole)
             batches = batch.batches if isinstance(batch, Whole) else batch
             rows = batches.window.rows if all_rows else jnp.int32(batch["mask"].shape[0])
-            _mark(model, rows.astype(jnp.float32) * passes)
+            if isinstance(batch, Whole) and batches.lots and batches.size:
+                rows = jnp.int32(batches.size)  # on average
+            mark(model, rows.astype(jnp.float32) * passes)
             return ask(model, batch, *more)
 
         return question
@@ -99,7 +113,7 @@ def marking(oracle: Oracle) -> Oracle:
     return oracle._replace(**once, **thrice)
 
 
-def _mark(model: Any, passes: Any) -> None:
+def mark(model: Any, passes: Any) -> None:
     """A call by a name of its own; under `vmap` over models it takes as many numbers as there are."""
 
     def asked_of_rows(number: Any, passes: Any) -> Any:
@@ -129,14 +143,16 @@ _KNOWN: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _walk(jaxpr: Any, consts: Any, arguments: Any) -> tuple[list[Any], float]:
-    """(results, passes that were marked). A value is a NumPy scalar, or None where it is not known."""
+def walk(jaxpr: Any, consts: Any, arguments: Any, strict: bool = False) -> tuple[list[Any], float]:
+    """(results, passes that were marked). A value is a NumPy scalar, or None where it is not known.
+
+    strict: raises Undecided where what is known does not decide how many marks are passed."""
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, map(_scalar, consts), strict=True))
     known |= dict(zip(jaxpr.invars, arguments, strict=True))
     total = 0.0
     for eqn in jaxpr.eqns:
         values = [_scalar(v.val) if isinstance(v, jex.Literal) else known.get(v) for v in eqn.invars]
-        results, passes = _equation(eqn, values)
+        results, passes = _equation(eqn, values, strict)
         total += passes
         known |= dict(zip(eqn.outvars, results, strict=True))
     ends = [_scalar(v.val) if isinstance(v, jex.Literal) else known.get(v) for v in jaxpr.outvars]
@@ -150,29 +166,31 @@ def _scalar(value: Any) -> Any:
     return np.asarray(value)[()] if np.ndim(value) == 0 else None
 
 
-def _equation(eqn: Any, values: list[Any]) -> tuple[list[Any], float]:
+def _equation(eqn: Any, values: list[Any], strict: bool) -> tuple[list[Any], float]:
     name, inner, nothing = eqn.primitive.name, eqn.params, [None] * len(eqn.outvars)
     if inner.get("name") == _MARK:
+        if strict and eqn.invars[0].aval.shape:
+            raise Undecided
         return nothing, float(values[1]) * math.prod(eqn.invars[0].aval.shape)
     if name == "while":
-        return _loop(inner, values)
+        return _loop(inner, values, strict)
     if name == "scan":
         held, carried = inner["num_consts"], inner["num_carry"]
         body = inner["jaxpr"]
         consts, carry, total = values[:held], values[held : held + carried], 0.0
         rest = [None] * (len(values) - held - carried)
         for _ in range(inner["length"]):
-            results, passes = _walk(body.jaxpr, body.consts, [*consts, *carry, *rest])
+            results, passes = walk(body.jaxpr, body.consts, [*consts, *carry, *rest], strict)
             carry, total = results[:carried], total + passes
         return [*carry, *nothing[carried:]], total
     if name == "cond":  # the dearest branch, where it is not known which
         chosen = [inner["branches"][int(values[0])]] if values[0] is not None else inner["branches"]
-        ways = [_walk(way.jaxpr, way.consts, values[1:]) for way in chosen]
+        ways = [walk(way.jaxpr, way.consts, values[1:], strict) for way in chosen]
         return (ways[0][0] if len(ways) == 1 else nothing), max(passes for _, passes in ways)
     for of in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if of in inner:
             closed = inner[of]
-            return _walk(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()), values)
+            return walk(getattr(closed, "jaxpr", closed), getattr(closed, "consts", ()), values, strict)
     if name == "and":
         false = any(v is not None and not v for v in values)
         return [np.bool_(False) if false else None if None in values else np.logical_and(*values)], 0.0
@@ -185,16 +203,18 @@ def _equation(eqn: Any, values: list[Any]) -> tuple[list[Any], float]:
     return [_KNOWN[name](*values)], 0.0
 
 
-def _loop(inner: Mapping[str, Any], values: list[Any]) -> tuple[list[Any], float]:
+def _loop(inner: Mapping[str, Any], values: list[Any], strict: bool) -> tuple[list[Any], float]:
     held, more = inner["cond_nconsts"], inner["body_nconsts"]
     asked, does = inner["cond_jaxpr"], inner["body_jaxpr"]
     of_cond, of_body, carry = values[:held], values[held : held + more], values[held + more :]
     total = 0.0
     while True:
-        ((again,), _) = _walk(asked.jaxpr, asked.consts, [*of_cond, *carry])
+        ((again,), _) = walk(asked.jaxpr, asked.consts, [*of_cond, *carry], strict)
         if again is not None and not again:
             return carry, total
-        carry, passes = _walk(does.jaxpr, does.consts, [*of_body, *carry])
+        carry, passes = walk(does.jaxpr, does.consts, [*of_body, *carry], strict)
         total += passes
         if again is None:
+            if strict and passes:
+                raise Undecided
             return [None] * len(carry), total

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from fedsim import keys, trees
 from fedsim.algorithms import Cohort, Exchange
-from fedsim.local import Batches
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.packing import Plan
@@ -27,6 +26,7 @@ from fedsim.simulate.structure import (
     Source,
     State,
     Structure,
+    batches,
     bind,
     changed_if,
     message_of,
@@ -36,6 +36,8 @@ from fedsim.simulate.structure import (
 
 Tree = Any
 Array = jax.Array
+
+_SURVEYED = 2**21  # no answer of a program has this number
 
 
 # --- start -----------------------------------------------------------------------------------
@@ -137,10 +139,12 @@ def local(
         through, mechanism, _ = jax.tree.map(lambda x: x[item.lane], stages)
         key = keys.of_client(training[item.lane], item.ident)
         lying = changed_if(parts.attack.rows, s.spec, item.liar, reader)
-        batches = Batches(lying, window(source, item), item.steps, cfg.optimizer.batch_size, key)
+        mine = batches(cfg, lying, window(source, item), item.steps, key)
         if parts.algorithm.survey and survey:
-            return (parts.algorithm.survey.answer(start, batches, key), ()), memory
-        message, kept = parts.algorithm.client_update(start, memory.algorithm, batches, key)
+            # Both exchanges draw the same batches, and never the same noise.
+            asked = keys.apart(key, _SURVEYED) if mine.lots else key
+            return (parts.algorithm.survey.answer(start, mine, asked), ()), memory
+        message, kept = parts.algorithm.client_update(start, memory.algorithm, mine, key)
         key = keys.of_client(sending[item.lane], item.ident)
         if parts.attack.message is not None:
             lie = parts.attack.message(message, inputs.crowd[item.lane], jax.random.fold_in(key, 2))

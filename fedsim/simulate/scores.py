@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from fedsim import keys, trees
-from fedsim.local import Batches
 from fedsim.model import Model
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.parallel import items_of, place, together
 from fedsim.simulate.program import side_by_side
-from fedsim.simulate.structure import Parts, Source, State, Structure, bind, changed_if, rows, window
+from fedsim.simulate.structure import Parts, Source, State, Structure, batches, bind, changed_if, rows, window
 
 Tree = Any
 Array = jax.Array
+
+_JUDGED = 2**20  # more than there are answers in a program
 
 
 def predict(
@@ -111,11 +112,13 @@ def adapted(
         start = algorithm.send(server)
         memory = remembered(parts, state, item, algorithm.model(server))
         key = keys.client_key(inputs.seed[item.lane], keys.TRAIN, rnd, item.ident)
-        batches = Batches(reader, window(source, item), item.steps, cfg.optimizer.batch_size, key)
+        mine = batches(cfg, reader, window(source, item), item.steps, key)
+        if mine.lots:  # noise is never drawn twice, though batches may be
+            key = keys.apart(key, _JUDGED)
         if algorithm.adapt is not None:
-            return algorithm.adapt(start, memory, batches, key)
+            return algorithm.adapt(start, memory, mine, key)
         assert algorithm.personal is not None
-        return algorithm.personal(start, algorithm.client_update(start, memory, batches, key)[1])
+        return algorithm.personal(start, algorithm.client_update(start, memory, mine, key)[1])
 
     shapes = jax.eval_shape(one, words[0, 0])
     out = jax.tree.map(lambda x: jnp.zeros((*words.shape[:2], *x.shape), x.dtype), shapes)

@@ -14,9 +14,9 @@ from fedsim.aggregation import AGGREGATORS, Aggregator
 from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, weighted_mean, whole_numbers
 from fedsim.attack import ATTACKS, Attack
 from fedsim.base import require, with_numbers
-from fedsim.config import Experiment
+from fedsim.config import Experiment, RecordPrivacy
 from fedsim.config.world import Asynchronous
-from fedsim.local import Batches, Oracle, Rows, Window, optimizer, plain
+from fedsim.local import Batches, Oracle, Rows, Window, optimizer, plain, private
 from fedsim.model import Model, Spec, Task
 from fedsim.simulate.items import Items
 from fedsim.simulate.packing import Widths
@@ -137,8 +137,11 @@ def bind(
     """Build the parts of one lane, its numbers being traced; watched: what is done to its oracle."""
     cfg = with_numbers(s.experiment, {path: values[i] for i, path in enumerate(s.paths)})
     task = tasks.build(cfg.task, s.spec, cfg.numerics.dtype)
+    oracle = plain(task)
+    if isinstance(cfg.privacy, RecordPrivacy):
+        oracle = private(task, cfg.privacy, cfg.algorithm.name)
     algorithm = algorithms.ALGORITHMS[cfg.algorithm.name](
-        watched(plain(task)), optimizer(cfg.optimizer, rnd), cfg.algorithm
+        watched(oracle), optimizer(cfg.optimizer, rnd), cfg.algorithm
     )
     through = channel.CHANNELS[cfg.channel.name](cfg.channel)
     mechanism = privacy.MECHANISMS[cfg.privacy.name](cfg.privacy)
@@ -174,6 +177,12 @@ def rows(s: Structure, source: Source) -> Rows:
     return Rows(take, s.dtype)
 
 
+def batches(e: Experiment, reader: Rows, at: Window, steps: Array, key: Array) -> Batches:
+    """A client's batches in one round."""
+    lots = isinstance(e.privacy, RecordPrivacy)
+    return Batches(reader, at, steps, e.optimizer.batch_size, key, lots=lots)
+
+
 def changed_if(change: Any, spec: Spec, flag: Array, rows: Rows) -> Rows:
     """`rows` that an attack changes where the flag is set; `change` is (batch, spec) -> batch, or None."""
     if change is None:
@@ -187,6 +196,18 @@ def window(source: Source, items: Items) -> Window:
     return Window(items.begin, items.rows, items.client, constants)
 
 
+class Answers(NamedTuple):
+    """Gradients that a client answers in a round, from lots and from all its rows: (of every local step,
+    besides)."""
+
+    lots: tuple[int, int]
+    full: tuple[int, int]
+
+    def of(self, steps: Any) -> tuple[Any, Any]:
+        """(from lots, from all rows) of a round with so many local steps, a number or an array of them."""
+        return self.lots[0] * steps + self.lots[1], self.full[0] * steps + self.full[1]
+
+
 class Traits(NamedTuple):
     """What follows from a structure before anything runs. Bytes are per client.
 
@@ -196,6 +217,7 @@ class Traits(NamedTuple):
     personal: whether clients keep models of their own; adapts: whether they are judged by models
       that are made for it; consensus: whether clients are judged by their own, and all rows together by the
       average of these; measures: columns that the algorithm and the stages add to judged rounds.
+    answers: where each costs privacy, how many gradients a client answers in a round.
     together: 0, or, where the task must see all of a client's rows at once and is asked for them, how
       many it can.
     """
@@ -212,6 +234,7 @@ class Traits(NamedTuple):
     consensus: bool
     measures: tuple[str, ...]
     together: int
+    answers: Answers | None = None
 
 
 def traits(s: Structure, participations: float, everyone: bool) -> Traits:
@@ -283,11 +306,12 @@ def check_topology(e: Experiment, parts: Parts) -> None:
         not star,
         f"algorithm={name} has no server, and topology=star is one; choose a graph, such as topology=ring",
     )
-    for group, member in (("channel", "direct"), ("privacy", "none")):
+    for group, without in (("channel", ["direct"]), ("privacy", ["none", "record"])):
         chosen = getattr(e, group).name
         require(
-            chosen == member,
-            f"{group}={chosen} has a half at a server, but algorithm={name} has none; set {group}={member}",
+            chosen in without,
+            f"{group}={chosen} has a half at a server, but algorithm={name} has none; "
+            f"set {group}={without[0]}",
         )
     require(
         parts.attack.message is None and parts.attack.collude is None,
@@ -316,12 +340,13 @@ def check_survey(e: Experiment, parts: Parts) -> None:
     if parts.algorithm.survey is None:
         return
     name = f"algorithm={e.algorithm.name} has two exchanges a round"
-    for group, member in (("channel", "direct"), ("privacy", "none"), ("aggregator", "mean")):
+    known = {"channel": ["direct"], "privacy": ["none", "record"], "aggregator": ["mean"]}
+    for group, members in known.items():
         chosen = getattr(e, group).name
         require(
-            chosen == member,
-            f"{name}, and {group}={chosen} is about one; set {group}={member}, or choose another algorithm, "
-            "such as algorithm=mimelite",
+            chosen in members,
+            f"{name}, and {group}={chosen} is about one; set {group}={members[0]}, or choose another "
+            "algorithm, such as algorithm=mimelite",
         )
     require(
         parts.attack.message is None and parts.attack.collude is None,
@@ -363,17 +388,17 @@ def _exchanged(
     s: Structure, parts: Parts, start: Tree, model: Model, asked: Callable[[int], object]
 ) -> Exchanged:
     zero = jnp.zeros((), jnp.int32)
-    batches = stand_in(s, parts, zero + 1, zero)._replace(asked=asked)
-    key = batches.key
+    mine = stand_in(s, parts, zero + 1, zero)._replace(asked=asked)
+    key = mine.key
     memory = parts.algorithm.init_memory(model)
     answer: Tree = ()
     found: Tree = ()
     if parts.algorithm.survey:
         one, total = jnp.ones((), s.number_dtype), parts.algorithm.survey.aggregate
-        answer = parts.algorithm.survey.answer(start, batches, key)
+        answer = parts.algorithm.survey.answer(start, mine, key)
         found = total.finish(total.lift(answer, one), Cohort(one, one))
         start = start, found
-    return Exchanged(answer, found, parts.algorithm.client_update(start, memory, batches, key)[0])
+    return Exchanged(answer, found, parts.algorithm.client_update(start, memory, mine, key)[0])
 
 
 def stand_in(s: Structure, parts: Parts, count: Array, steps: Array) -> Batches:
@@ -383,10 +408,12 @@ def stand_in(s: Structure, parts: Parts, count: Array, steps: Array) -> Batches:
         y = jnp.float32 if s.spec.kind == "regression" else jnp.int32
         n = position.shape
         time = {"time": jnp.ones(n, jnp.float32)} if s.spec.kind == "survival" else {}
-        return {"x": jnp.zeros((*n, *s.spec.shape), s.dtype), "y": jnp.zeros(n, y)} | time
+        by_patient = getattr(s.experiment.privacy, "unit", "") == "patient"
+        patient = {"patient": jnp.zeros(n, jnp.int32)} if by_patient else {}
+        return {"x": jnp.zeros((*n, *s.spec.shape), s.dtype), "y": jnp.zeros(n, y)} | time | patient
 
     zero = jnp.zeros((), jnp.int32)
     at = Window(zero, count, zero.astype(jnp.uint32), ())
     key = keys.run_key(jnp.zeros(2, jnp.uint32), keys.INIT)
     lying = changed_if(parts.attack.rows, s.spec, zero != 0, Rows(nothing, s.dtype))
-    return Batches(lying, at, steps, s.experiment.optimizer.batch_size, key)
+    return batches(s.experiment, lying, at, steps, key)

@@ -86,22 +86,55 @@ def _outputs_first_tangent(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return y, total
 
 
-class Dense(nnx.Module):
+class Tapped(nnx.Module):
+    """A layer whose outputs, before a bias, can be differentiated by: a `tap` of zeros is added to them, and
+    what the layer read is kept in `inputs`."""
+
+    dense = True  # whether inputs and outputs of a row are vectors, and the kernel a matrix
+    tap: Array | None = None
+    inputs: Array | None = None
+    kernel: Any
+    bias: Any
+
+    @staticmethod
+    def apply(x: Array, kernel: Array) -> Array:
+        """The outputs before the bias."""
+        raise NotImplementedError
+
+    def linear(self, x: Array) -> Array:
+        """The same of the layer's own kernel, and a tap."""
+        y = self.apply(x, self.kernel[...])
+        if self.tap is None:
+            return y
+        assert self.inputs is None, "a layer that is passed twice cannot be tapped"
+        self.inputs = x
+        return y + self.tap
+
+
+class Dense(Tapped):
     """An affine map that computes in the type it is kept in: [B, inputs] -> [B, features].
 
     kernel: [inputs, features]; bias: zeros at first.
     """
+
+    @staticmethod
+    def apply(x: Array, kernel: Array) -> Array:
+        return inputs_first(x, kernel)
 
     def __init__(self, inputs: int, features: int, init: Initializer, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.kernel = nnx.Param(init(rngs.params(), (inputs, features), dtype))
         self.bias = nnx.Param(jnp.zeros((features,), dtype))
 
     def __call__(self, x: Array) -> Array:
-        return inputs_first(x, self.kernel[...]) + self.bias[...]
+        return self.linear(x) + self.bias[...]
 
 
-class Narrow(nnx.Module):
+class Narrow(Tapped):
     """`Dense` for few features of many inputs, perhaps without bias; kernel: [features, inputs]."""
+
+    @staticmethod
+    def apply(x: Array, kernel: Array) -> Array:
+        return outputs_first(x, kernel)
 
     def __init__(
         self,
@@ -116,7 +149,7 @@ class Narrow(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((features,), dtype)) if bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = outputs_first(x, self.kernel[...])
+        y = self.linear(x)
         return y if self.bias is None else y + self.bias[...]
 
 
@@ -146,11 +179,17 @@ class BatchNorm(nnx.BatchNorm):
         return y
 
 
-class Conv3x3(nnx.Module):
+class Conv3x3(Tapped):
     """A 3 x 3 convolution without padding, and a 2 x 2 maximum where `pool` is set.
 
     [B, H, W, C] -> [B, H - 2, W - 2, features], or [B, (H - 2) // 2, (W - 2) // 2, features].
     """
+
+    dense = False
+
+    @staticmethod
+    def apply(x: Array, kernel: Array) -> Array:
+        return conv3x3(x, kernel)
 
     def __init__(
         self, channels: int, features: int, kernel_init: Initializer, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -159,7 +198,7 @@ class Conv3x3(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((features,), dtype))
 
     def __call__(self, x: Array, pool: bool = False) -> Array:
-        y = conv3x3(x, self.kernel[...])
+        y = self.linear(x)
         # Adding the bias after the maximum gives the same bits with a quarter of the additions.
         return (max_pool(y) if pool else y) + self.bias[...]
 

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fedsim.config import TaskConfig
-from fedsim.model import Array, Batch, Key, Model, Penalty, Spec, Task, Tree
+from fedsim.model import Array, Backprop, Batch, Key, Model, Penalty, Spec, Task, Tree
 from fedsim.tasks import heads
-from fedsim.tasks.layers import wide
+from fedsim.tasks.layers import Tapped, wide
+
+Path = tuple[Any, ...]
 
 
 def network_task(
@@ -86,8 +88,53 @@ def network_task(
         total = sum(jnp.sum(jnp.square(k)) for k in kernels)
         return jnp.asarray(0.5 * cfg.l2 * total, kernels[0].dtype)
 
+    def backprops(model: Model, batch: Batch, key: Key | None) -> dict[Path, Backprop]:
+        layers = tapped(nnx.eval_shape(lambda: make(nnx.Rngs(params=0))))
+
+        def total(taps: dict[Path, Array]) -> tuple[Array, dict[Path, Any]]:
+            net = module(model)
+            inside = tapped(net)
+            for path, tap in taps.items():
+                inside[path].tap = tap
+            losses = likelihood.losses(net(batch["x"], _real(batch, key), key), batch)
+            if "weight" in batch:
+                losses = losses * batch["weight"].astype(losses.dtype)
+            losses = jnp.where(batch["mask"], losses, jnp.zeros((), losses.dtype))
+            return jnp.sum(losses), {path: inside[path].inputs for path in taps}
+
+        def kernel(path: Path) -> Array:
+            found = model.params
+            for step in path:
+                found = found[step]
+            return found["kernel"]
+
+        scalars = {path: jnp.zeros((), kernel(path).dtype) for path in layers}
+        read = jax.eval_shape(total, scalars)[1]
+        taps = {}
+        for path, layer in layers.items():
+            made = jax.eval_shape(layer.apply, read[path], kernel(path))
+            taps[path] = jnp.zeros(made.shape, made.dtype)
+        slopes, inputs = jax.grad(total, has_aux=True)(taps)
+        return {
+            path: Backprop(layer.apply, inputs[path], slopes[path], layer.bias is not None, layer.dense)
+            for path, layer in layers.items()
+        }
+
     task = Task(init, loss, predict, penalty, float(flops), coefficients, joint=joint)
+    if _all_tapped(nnx.eval_shape(lambda: make(nnx.Rngs(params=0)))):
+        task = replace(task, backprops=backprops)
     return replace(task, features=features, penalised=penalised) if represents else task
+
+
+def tapped(net: Any) -> dict[Path, Tapped]:
+    """By path, the layers that can be differentiated by their outputs."""
+    return {path: node for path, node in nnx.iter_graph(net) if isinstance(node, Tapped)}
+
+
+def _all_tapped(net: Any) -> bool:
+    """Whether nothing but such layers has parameters or statistics."""
+    owners = {path[:-1] for path, node in nnx.iter_graph(net) if isinstance(node, nnx.Param | nnx.BatchStat)}
+    return owners <= tapped(net).keys()
 
 
 def _real(batch: Batch, key: Key | None) -> Array | None:

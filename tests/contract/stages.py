@@ -58,6 +58,7 @@ VARIANTS: dict[tuple[str, str], list[Options]] = {
         {"clip_norm": 0.5, "noise_multiplier": 1.0, "restart": 0},
         {"clip_norm": 0.5, "noise_multiplier": 1.0, "restart": 4},
     ],
+    ("privacy", "record"): [{}],
 }
 
 
@@ -88,6 +89,8 @@ IDENTITIES: dict[tuple[str, str], Kept] = {
     ),
     ("channel", "topk"): Kept({"keep": 1.0}, {"keep": 0.9}),
     ("privacy", "none"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
+    # What protects records is done before there is a message.
+    ("privacy", "record"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
     ("privacy", "gaussian"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
     ("privacy", "adaptive_clip"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
     ("privacy", "banded"): Kept(

@@ -171,6 +171,7 @@ MILD: dict[str, dict[str, Any]] = {
     "banded": {"noise_multiplier": 0.02, "clip_norm": 3.0} | BANDS,
     "blt": {"noise_multiplier": 0.02, "clip_norm": 3.0} | BUFFERS,
     "tree": {"noise_multiplier": 0.02, "clip_norm": 3.0, "restart": 4},
+    "record": {"noise_multiplier": 0.02, "clip_norm": 3.0},
 }
 
 

@@ -98,6 +98,18 @@ def test_a_time_makes_the_label_an_event(read):
     assert read(text, weight="w").times_of(rows) is None
 
 
+def test_rows_of_a_patient_lie_side_by_side(read):
+    text = "hospital,who,age,died\nB,p2,1,0\nA,p9,2,1\nB,p1,3,1\nB,p2,4,0\nA,p2,5,1\nA,p9,6,0\n"
+    fed = read(text, patient="who")
+    assert fed.features == ("age",)
+    assert fed.columns["patient"].dtype == np.int32
+    groups = [fed.columns["x"][fed.columns["patient"] == p, 0].tolist() for p in range(4)]
+    assert sorted(map(tuple, groups)) == [(1, 4), (2, 6), (3,), (5,)]  # p2 of A is another than p2 of B
+    assert (np.diff(fed.columns["patient"]) >= 0).all()
+    assert fed.client_of_row()[np.searchsorted(fed.columns["patient"], range(4))].tolist() == [0, 0, 1, 1]
+    assert "patient" not in read(text, drop=["who"]).columns
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "expected"),
     [
@@ -142,6 +154,11 @@ BAD = {
     ),
     "delimiter of two": (GOOD, {"delimiter": "::"}, "data.delimiter must be one character"),
     "ragged": ("hospital,age,died\nA,1,0\nB,2\n", {}, "cannot be read.*Expected 3 columns, got 2"),
+    "patient missing": (
+        "hospital,who,age,died\nA,1,1,0\nB,,2,1\n",
+        {"patient": "who"},
+        "data.patient: column 'who' is empty in 1 rows, first in row 2",
+    ),
     "same column": ("hospital,age,age,died\nA,1,1,0\n", {}, r"two columns called \['age'\]"),
     "client column": (
         GOOD,
