@@ -45,10 +45,17 @@ PUBLIC = "the expected number of clients in a round is public"
 
 
 class Clients(NamedTuple):
-    """Those that train. rows: training rows of each."""
+    """Those that train. rows: training rows of each.
+
+    For what protects records: units: records or patients of each; steps: its local steps in a round; answers:
+      gradients that a client answers, (of every local step, besides) of a lot, and the same of all units.
+    """
 
     names: tuple[str, ...]
     rows: tuple[int, ...]
+    units: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    answers: tuple[tuple[int, int], tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How many records or patients each client trains on, and how often a step draws one. NumPy only."""
+"""How many records or patients each client trains on. NumPy only."""
 
 from __future__ import annotations
 
@@ -36,11 +36,3 @@ def units(federation: Federation, partition: Partition, unit: str) -> np.ndarray
         )
         found[k] = int(codes[-1]) - int(codes[0]) + 1
     return found
-
-
-def rates(units: np.ndarray, batch_size: int) -> np.ndarray:
-    """f64[K]: probability with which an answer draws a unit; 1 where a step takes all (batch_size 0) or a
-    client has no more than a lot, and NaN for clients without units."""
-    known = np.where(units > 0, units, 1)
-    q = np.minimum(1.0, batch_size / known) if batch_size else np.ones(len(units))
-    return np.where(units > 0, q, np.nan)

@@ -1,4 +1,4 @@
-"""How many units a client has, and how often an answer draws one."""
+"""How many units a client has."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from fedsim.base import RequestError
 from fedsim.data.federation import Federation, gather
 from fedsim.data.partition import partitions, pool
 from fedsim.data.splits import assign
-from fedsim.data.units import rates, units
+from fedsim.data.units import units
 
 OWNER = ["A"] * 6 + ["B"] * 5
 PATIENT = np.array([3, 3, 1, 1, 1, 2, 7, 5, 5, 5, 5])
@@ -52,9 +52,3 @@ def test_what_has_no_patients_in_order_is_refused() -> None:
     with pytest.raises(RequestError, match="in order of their patients"):
         units(fed, mixed, "patient")
     assert units(fed, pool(whole), "patient").tolist() == [5]  # clients one after another
-
-
-def test_rates() -> None:
-    found = rates(np.array([100, 10, 4, 0]), 5)
-    np.testing.assert_array_equal(found, [0.05, 0.5, 1.0, np.nan])
-    assert rates(np.array([100, 3]), 0).tolist() == [1.0, 1.0]
