@@ -153,7 +153,7 @@ def graphs(lanes: Sequence[Lane], places: int, degree: int) -> topology.Graph:
     for lane in lanes:
         part, seed = lane.clients, lane.experiment.seed
         if (id(part), seed) not in made:
-            names = [part.names[int(k)] for k in np.flatnonzero(part.train > 0)]
+            names = [part.names[int(k)] for k in np.flatnonzero(part.federated > 0)]
             pairs = topology.edges(lane.experiment.topology, topology.Nodes(names, part.names, seed))
             made[id(part), seed] = topology.mixing(pairs, len(names), places, degree)
     every = [made[id(lane.clients), lane.experiment.seed] for lane in lanes]

@@ -85,6 +85,37 @@ def test_what_late_clients_hold_moves_nobody() -> None:
     assert trained[0].engine.teams[0].layout.table.client.tolist() == held
 
 
+CLOCK: dict[str, Any] = {"name": "asynchronous", "concurrency": 3, "buffer": 2, "staleness": 2}
+PAIRS: dict[str, dict[str, Any]] = {
+    "old starts, discounted": {"algorithm": "fedbuff"},
+    "old starts, mixed in": {"algorithm": "fedasync"},
+    "no rounds": {"algorithm": "fedbuff", "world": CLOCK, "system": "lognormal"},
+    "no server": {"algorithm": "dpsgd"},
+    "drift": {"split": {"name": "drift", "base": "natural", "window": 0.5, "mixing": 0.2, **LATE["split"]}},
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_late_clients_beside_what_moves_starts_rows_and_servers(pair: str) -> None:
+    """They move nobody, and what the others share judges them: in a graph the average of all models."""
+    e = small.experiment(**LATE | PAIRS[pair])
+    part = small.partition(small.federation(), e.split, e.seed)
+    trained = [small.train([small.lane(e, f, part)], f) for f in (small.federation(), poisoned(part))]
+    small.assert_same_bits(*[(t.states, t.scores("test")) for t in trained])
+    lane, w = trained[0].engine.lanes[0], small.weights(trained[0].models[0][0])
+    if pair == "no server":
+        models = small.own(trained[0], 0)
+        assert len(models) == 6 - len(part.late)
+        np.testing.assert_allclose(w, np.mean([small.weights(m) for m in models.values()], axis=0), atol=1e-6)
+    x = np.concatenate([rows_of(lane, k, "late")[0] for k in sorted(part.late)])
+    found = trained[0].scores("late")[0]
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(x @ w[:-1] + w[-1]))), atol=1e-5)
+    (before,) = trained[0].engine.predict(trained[0].engine.init(), "late")
+    assert np.abs(found - before).max() > 1e-3
+    held = trained[0].engine.teams[0].layout.table.client.tolist()
+    assert held == sorted(set(range(6)) - part.late)
+
+
 def test_the_servers_own_rows_are_not_late_clients() -> None:
     e = small.experiment(aggregator={"name": "fltrust", "root": 12}, data={"preprocess": {"scope": "pooled"}})
     part = small.partition(small.federation(), small.experiment(**LATE).split, 3)
