@@ -46,7 +46,7 @@ def work(s: Structure) -> Callable[[Mapping[str, float]], Work]:
     batch = s.experiment.optimizer.batch_size
 
     training, asking = traced(s, marking)
-    rows = 64 * (batch or 1)  # no batch is short, and no slice of rows
+    rows = 16 * batch or 64  # no batch is short, and no slice of rows
 
     def of(numbers: Mapping[str, float]) -> Work:
         def passes(jaxpr: Any, steps: int) -> float:
