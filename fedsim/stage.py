@@ -47,18 +47,21 @@ class Stage:
       half gets as the server state: how they come to draw the same at random.
       announced: bytes that telling one client of it takes, each round.
       report: (message as it comes to the stage, what was announced) -> numbers that the client sends beside
-      its message, and that are summed over clients as they are; for stages that are `summed`.
+      its message, and that are summed over clients as they are.
       hear: (server state, the sum of the reports, key, what a mean over the cohort divides by) -> server
       state, after `server`.
       measures: server state -> numbers that are stored with every judged round, by the name of their column.
       summed: the aggregate must be a sum over clients.
+      labels: None, or (labels, positions of their rows among the client's own, classes, key) -> labels that
+      the client trains on; the key is the client's own, and the same in every round.
+    uniform: its weights must not depend on the data.
     fixed: its weights, and what a mean divides by, must not depend on the data or on who takes part.
     everyone: every client must take part in every round.
     returning: clients must take part more than once, or their memory is never used.
     ring: None, or the bits b of whole numbers modulo 2**b: its client half makes int32 of a message, which
       are summed as they come, with weight 1 and wrap-around, and its server half gets their sum and makes
-      the mean. The sum modulo 2**b is all that the server may use of it, and all that may be used of a sum of
-      masked messages; beyond that, the simulator counts what did not fit.
+      the mean. Modulo 2**b is all that the server uses of the sum, and all that masked messages need to sum
+      to; beyond that, the simulator counts what did not fit.
     """
 
     init: Callable[[Tree], Tree]
@@ -73,6 +76,8 @@ class Stage:
     measures: Callable[[Tree], dict[str, Array]] = lambda state: {}
     mechanism: Mechanism | None = None
     summed: bool = False
+    labels: Callable[[Array, Array, int, Key], Array] | None = None
+    uniform: bool = False
     fixed: bool = False
     everyone: bool = False
     returning: bool = False
@@ -107,7 +112,7 @@ def check(
             f"{name} needs a sum over clients, but this algorithm's aggregate is not a sum; "
             "choose an algorithm that averages, such as algorithm=fedavg"
         )
-    if stage.fixed and weighting != "uniform":
+    if (stage.fixed or stage.uniform) and weighting != "uniform":
         raise RequestError(
             f"{name} needs weights that do not depend on the data, got algorithm.weighting={weighting}; "
             "set algorithm.weighting=uniform"

@@ -19,6 +19,7 @@ _EXAMPLES: dict[str, Any] = {
     "concurrency": 3,
     "buffer": 2,
     "horizon": 365.0,
+    "contributors": 3.0,
     "personal": ("head",),
 }
 

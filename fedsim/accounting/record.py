@@ -6,8 +6,9 @@ region is batch_size over its units, so that small regions pay more.
 
 from __future__ import annotations
 
-from fedsim.accounting.events import Composition, Gaussian, PoissonGaussian, Refusal
+from fedsim.accounting.events import Composition, Gaussian, PoissonGaussian
 from fedsim.accounting.releases import Clients, Released
+from fedsim.base import Refusal
 from fedsim.config import Experiment, RecordPrivacy
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fedsim.accounting import correlated
+from fedsim.accounting.distributed import rounds_of
 from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian
 from fedsim.base import Refusal
 from fedsim.config import (
@@ -19,9 +20,13 @@ from fedsim.config import (
     BandedPrivacy,
     BltPrivacy,
     Correlated,
+    DiscreteGaussian,
     Experiment,
     GaussianPrivacy,
+    InRing,
+    LocalGaussian,
     Poisson,
+    Skellam,
     TreePrivacy,
     Uniform,
 )
@@ -49,6 +54,8 @@ class Clients(NamedTuple):
 
     For what protects records: units: records or patients of each; steps: its local steps in a round; answers:
       gradients that a client answers, (of every local step, besides) of a lot, and the same of all units.
+    For what is whole numbers: numbers: in a message, filled up as it is sent; came: how many clients'
+      messages arrive in each round; None where that was not asked.
     """
 
     names: tuple[str, ...]
@@ -56,6 +63,8 @@ class Clients(NamedTuple):
     units: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
     answers: tuple[tuple[int, int], tuple[int, int]] | None = None
+    numbers: int | None = None
+    came: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,12 +160,61 @@ def client_correlated(experiment: Experiment, clients: Clients, rounds: int) -> 
     )
 
 
+_SEEN = "who takes part in a round is seen by the server: no credit is taken for sampling"
+
+
+def whole_numbers(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """privacy=discrete_gaussian and skellam: in every round the noise of those who came, and no more."""
+    privacy = experiment.privacy
+    assert isinstance(privacy, InRing)
+    _by_chance(experiment.world)
+    if clients.came is None or clients.numbers is None:
+        raise Refusal(
+            f"what privacy={privacy.name} releases depends on how many clients come to each round and on how "
+            "many numbers they send",
+            "ask of a run, where both are known",
+        )
+    n = len(clients.names)
+    return Released(
+        unit="client",
+        sampler="every client in every round, towards a server that sees sums alone",
+        events={EVERYONE: rounds_of(privacy, clients.came[:rounds], clients.numbers)},
+        units={EVERYONE: n},
+        covers=("sums of clients' messages, of which the model is made",),
+        notes=(_SEEN, "true where the secure sum shows the server no message by itself"),
+    )
+
+
+def single_messages(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """privacy=local_gaussian: the server sees every message, with its own noise."""
+    privacy = experiment.privacy
+    assert isinstance(privacy, LocalGaussian)
+    _by_chance(experiment.world)
+    return Released(
+        unit="client",
+        sampler="every client in every round, towards the server",
+        events={EVERYONE: [(Gaussian(noise_multiplier=privacy.noise()), rounds)]},
+        units={EVERYONE: len(clients.names)},
+        covers=("each client's messages, from the server too",),
+        notes=(_SEEN,),
+    )
+
+
+def _by_chance(world: WorldConfig) -> None:
+    """Refuse worlds in which who takes part, which is seen, tells of the data."""
+    if isinstance(world, BySize | PowerOfChoice | Asynchronous):
+        raise Refusal(f"world={world.name} {_WITHOUT[type(world)]}: no epsilon would be true", _NEAREST)
+
+
 RELEASES: dict[type[Any], Entry] = {
     GaussianPrivacy: client_gaussian,
     AdaptiveClip: client_gaussian,
     TreePrivacy: client_correlated,
     BandedPrivacy: client_correlated,
     BltPrivacy: client_correlated,
+    DiscreteGaussian: whole_numbers,
+    Skellam: whole_numbers,
+    LocalGaussian: single_messages,
 }
 """Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
 

@@ -73,9 +73,3 @@ def whole_bytes(bits: int) -> int:
 def cut(drawn: Array, sizes: Sequence[int]) -> list[Array]:
     """A vector drawn for all leaves at once in parts of these sizes: every draw takes long to compile."""
     return jnp.split(drawn, np.cumsum(sizes)[:-1])
-
-
-def round_at_random(x: Array, uniform: Array) -> Array:
-    """Up or down to a whole number so that its mean over `uniform`, on [0, 1), is `x`."""
-    low = jnp.floor(x)
-    return low + (uniform < x - low).astype(x.dtype)

@@ -16,8 +16,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fedsim.channel.compression import compressing, cut, round_at_random, whole_bytes, wide
+from fedsim.channel.compression import compressing, cut, whole_bytes, wide
 from fedsim.config import Qsgd
+from fedsim.quantise import round_at_random
 from fedsim.stage import Array, Key, Stage, Tree
 
 

@@ -15,24 +15,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fedsim.channel.compression import compressing, cut, round_at_random, whole_bytes, wide
+from fedsim.channel.compression import compressing, cut, whole_bytes, wide
 from fedsim.config import Rotation
+from fedsim.quantise import hadamard, padded, round_at_random
 from fedsim.stage import Array, Key, Stage, Tree
-
-
-def padded(size: int) -> int:
-    """The next power of two."""
-    return 1 << max(size - 1, 0).bit_length()
-
-
-def hadamard(x: Array) -> Array:
-    """H x / sqrt(d) for d a power of two: its own inverse. d log d additions (fast Walsh-Hadamard)."""
-    y, half = x, 1
-    while half < x.size:
-        pair = y.reshape(-1, 2, half)
-        y = jnp.stack([pair[:, 0] + pair[:, 1], pair[:, 0] - pair[:, 1]], axis=1).reshape(-1)
-        half *= 2
-    return y / jnp.sqrt(jnp.asarray(x.size, x.dtype))
 
 
 def quantise(z: Array, levels: int, uniform: Array) -> Array:

@@ -22,6 +22,8 @@ from fedsim.config import (
     personal,
     privacy,
     privacy_correlated,
+    privacy_distributed,
+    privacy_local,
     privacy_record,
     servers,
     shift,
@@ -76,6 +78,8 @@ from fedsim.config.numerics import Numerics
 from fedsim.config.optimizer import OptimizerConfig
 from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
+from fedsim.config.privacy_distributed import DiscreteGaussian, InRing, Skellam
+from fedsim.config.privacy_local import LocalGaussian, RandomisedResponse
 from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
@@ -179,6 +183,12 @@ class Experiment:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
         require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
+        require(
+            not (isinstance(self.privacy, RandomisedResponse) and isinstance(self.split, Drift)),
+            "privacy=randomised_response answers once for each of a client's rows, by its place among them, "
+            "and with split=drift rows change places, so that labels would be answered for again and again; "
+            "choose another split, or privacy=local_gaussian",
+        )
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -206,7 +216,11 @@ MEMBERS: dict[str, dict[str, type]] = {
     | late.MEMBERS
     | decentralised.MEMBERS,
     "channel": channel.MEMBERS,
-    "privacy": privacy.MEMBERS | privacy_correlated.MEMBERS | privacy_record.MEMBERS,
+    "privacy": privacy.MEMBERS
+    | privacy_correlated.MEMBERS
+    | privacy_distributed.MEMBERS
+    | privacy_local.MEMBERS
+    | privacy_record.MEMBERS,
     "world": world.MEMBERS,
     "system": system.MEMBERS,
     "topology": topology.MEMBERS,
@@ -249,6 +263,7 @@ __all__ = [
     "Direct",
     "Dirichlet",
     "DirichletClient",
+    "DiscreteGaussian",
     "Drift",
     "Ef21",
     "Evaluate",
@@ -268,9 +283,11 @@ __all__ = [
     "Honest",
     "Idx",
     "Iid",
+    "InRing",
     "Inline",
     "Linear",
     "Local",
+    "LocalGaussian",
     "Logistic",
     "Lognormal",
     "Mean",
@@ -293,6 +310,7 @@ __all__ = [
     "Quantity",
     "QuantityLabel",
     "RandomK",
+    "RandomisedResponse",
     "RayExecutor",
     "RecordPrivacy",
     "Rotated",
@@ -300,6 +318,7 @@ __all__ = [
     "Scaffold",
     "Shards",
     "Sign",
+    "Skellam",
     "SplitConfig",
     "Star",
     "SurvivalDiscrete",

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from fedsim.privacy.adaptive_clip import adaptive_clip
 from fedsim.privacy.banded import banded
 from fedsim.privacy.blt import blt
+from fedsim.privacy.discrete_gaussian import discrete_gaussian
 from fedsim.privacy.gaussian import gaussian
+from fedsim.privacy.local_gaussian import local_gaussian
 from fedsim.privacy.none import none
+from fedsim.privacy.randomised_response import randomised_response
 from fedsim.privacy.record import record
+from fedsim.privacy.skellam import skellam
 from fedsim.privacy.strategies import prepared
 from fedsim.privacy.tree import tree
 from fedsim.stage import Stage
@@ -22,6 +26,10 @@ MECHANISMS: dict[str, Callable[..., Stage]] = {
     "banded": banded,
     "blt": blt,
     "record": record,
+    "discrete_gaussian": discrete_gaussian,
+    "skellam": skellam,
+    "local_gaussian": local_gaussian,
+    "randomised_response": randomised_response,
 }
 
 __all__ = ["MECHANISMS", "prepared"]

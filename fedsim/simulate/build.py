@@ -17,6 +17,7 @@ from fedsim.config import (
     Digits,
     Evaluate,
     Inline,
+    InRing,
     Natural,
     NoSystem,
     RecordPrivacy,
@@ -26,6 +27,7 @@ from fedsim.config import (
 from fedsim.data.federation import Federation
 from fedsim.data.units import units
 from fedsim.model import Spec
+from fedsim.quantise import padded
 from fedsim.simulate.answers import answers
 from fedsim.simulate.cost import Work, work
 from fedsim.simulate.engine import Engine
@@ -115,6 +117,10 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
     )
     for lane in lanes:
         check_protected(lane, federation)
+        if isinstance(lane.experiment.privacy, InRing):
+            clients = int((lane.clients.federated > 0).sum())
+            cohort = world.mean_size(lane.experiment.world, clients)
+            lane.experiment.privacy.check(padded(traits.sent), cohort)
     w = s.widths
     teams, setups = [], []
     timed = any(isinstance(lane.experiment.system, TimedSystem) for lane in lanes)

@@ -26,6 +26,7 @@ from fedsim.simulate.structure import (
     Source,
     State,
     Structure,
+    answered,
     batches,
     bind,
     changed_if,
@@ -138,7 +139,8 @@ def local(
             start = start, jax.tree.map(lambda x: x[item.lane], found)
         through, mechanism, _ = jax.tree.map(lambda x: x[item.lane], stages)
         key = keys.of_client(training[item.lane], item.ident)
-        lying = changed_if(parts.attack.rows, s.spec, item.liar, reader)
+        told = answered(parts.privacy.labels, s.spec, inputs.seed[item.lane], item.ident, reader)
+        lying = changed_if(parts.attack.rows, s.spec, item.liar, told)
         mine = batches(cfg, lying, window(source, item), item.steps, key)
         if parts.algorithm.survey and survey:
             # Both exchanges draw the same batches, and never the same noise.
@@ -167,7 +169,7 @@ def local(
             age = (rnd - version) % s.versions
             weight = weight * parts.algorithm.discount(age.astype(weight.dtype))
         reduction = parts.algorithm.survey.aggregate if parts.algorithm.survey and survey else parts.reduction
-        summand: Tree = (message, weight, liar)
+        summand: Tree = (message, weight, liar, reports)
         if reduction:
             summand = reduction.lift(message, weight), reports
         # An empty slot must not reach the sum, not even as 0 * nan.
@@ -271,16 +273,18 @@ def finish(
         cohort = Cohort(size, population, expected if fixed else None)
         count = expected if fixed else jnp.maximum(size, 1)
         through, mechanism, kept_by_rule = stages
-        new_starts, reports = None, None
+        new_starts = None
         if parts.reduction:
             total, reports = merged(sums, merge)
             aggregate = parts.reduction.finish(total, cohort)
         else:
             present = merge >= 0
-            messages, weights, liar = jax.tree.map(lambda x: x[jnp.maximum(merge, 0)], sums)
-            messages = jax.tree.map(
-                lambda x: jnp.where(present.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.zeros_like(x)), messages
+            messages, weights, liar, reports = jax.tree.map(lambda x: x[jnp.maximum(merge, 0)], sums)
+            messages, reports = jax.tree.map(
+                lambda x: jnp.where(present.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.zeros_like(x)),
+                (messages, reports),
             )
+            reports = jax.tree.map(lambda x: jnp.sum(x, axis=0, dtype=x.dtype), reports)
             weights = jnp.where(present, weights, 0)
             if isinstance(parts.algorithm.aggregate, Exchange):
                 new_starts, aggregate = parts.algorithm.aggregate.combine(starts, messages, present, graph)
@@ -291,10 +295,9 @@ def finish(
         key = keys.round_key(seed, keys.SERVER, rnd)
         aggregate, mechanism = parts.privacy.server(aggregate, mechanism, jax.random.fold_in(key, 1), count)
         aggregate, through = parts.channel.server(aggregate, through, jax.random.fold_in(key, 0), count)
-        if reports is not None:
-            # 2 and 3 are what is announced to clients.
-            through = parts.channel.hear(through, reports[0], jax.random.fold_in(key, 4), count)
-            mechanism = parts.privacy.hear(mechanism, reports[1], jax.random.fold_in(key, 5), count)
+        # 2 and 3 are what is announced to clients.
+        through = parts.channel.hear(through, reports[0], jax.random.fold_in(key, 4), count)
+        mechanism = parts.privacy.hear(mechanism, reports[1], jax.random.fold_in(key, 5), count)
         if parts.algorithm.survey:
             aggregate = found, aggregate
         new = parts.algorithm.server_update(server, aggregate)

@@ -13,7 +13,18 @@ from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.parallel import items_of, place, together
 from fedsim.simulate.program import side_by_side
-from fedsim.simulate.structure import Parts, Source, State, Structure, batches, bind, changed_if, rows, window
+from fedsim.simulate.structure import (
+    Parts,
+    Source,
+    State,
+    Structure,
+    answered,
+    batches,
+    bind,
+    changed_if,
+    rows,
+    window,
+)
 
 Tree = Any
 Array = jax.Array
@@ -112,7 +123,8 @@ def adapted(
         start = algorithm.send(server)
         memory = remembered(parts, state, item, algorithm.model(server))
         key = keys.client_key(inputs.seed[item.lane], keys.TRAIN, rnd, item.ident)
-        mine = batches(cfg, reader, window(source, item), item.steps, key)
+        told = answered(parts.privacy.labels, s.spec, inputs.seed[item.lane], item.ident, reader)
+        mine = batches(cfg, told, window(source, item), item.steps, key)
         if mine.lots:  # noise is never drawn twice, though batches may be
             key = keys.apart(key, _JUDGED)
         if algorithm.adapt is not None:

@@ -157,8 +157,14 @@ def bind(
     if mechanism.ring is not None:
         require(
             algorithm.aggregate is weighted_mean,
-            f"privacy={cfg.privacy.name} sums whole numbers, and algorithm={cfg.algorithm.name} takes "
-            "another aggregate than a mean of messages; choose an algorithm that averages, such as fedavg",
+            f"privacy={cfg.privacy.name} sums whole numbers to a mean of messages, and algorithm="
+            f"{cfg.algorithm.name} takes another aggregate; choose one that averages, such as fedavg",
+        )
+    if mechanism.labels is not None:
+        require(
+            s.spec.kind in ("binary", "multiclass"),
+            f"privacy={cfg.privacy.name} exchanges one class for another, and this task's labels are of kind "
+            f"{s.spec.kind}; choose privacy=local_gaussian, or data whose labels are classes",
         )
     attack = ATTACKS[cfg.attack.name](cfg.attack)
     return Parts(task, algorithm, through, mechanism, rule, attack), cfg
@@ -190,6 +196,19 @@ def changed_if(change: Any, spec: Spec, flag: Array, rows: Rows) -> Rows:
     return rows._replace(change=lambda batch: trees.where(flag, change(batch, spec), batch))
 
 
+def answered(labels: Any, spec: Spec, seed: Array, ident: Array, rows: Rows) -> Rows:
+    """`rows` of the client `ident` with the labels that it gives for them; `labels` as in a `Stage`."""
+    if labels is None:
+        return rows
+    key = keys.of_client(keys.run_key(seed, keys.LABELS), ident)
+
+    def take(window: Window, position: Array) -> dict[str, Array]:
+        columns = rows.take(window, position)
+        return columns | {"y": labels(columns["y"], position, spec.classes, key)}
+
+    return rows._replace(take=take)
+
+
 def window(source: Source, items: Items) -> Window:
     """One item's window on the rows."""
     constants = tuple(c[items.constants] for c in source.constants)
@@ -213,7 +232,7 @@ class Traits(NamedTuple):
 
     memory_bytes: kept between rounds; down_bytes, up_bytes: received and sent each round, in all its
       exchanges, in a graph from and to each neighbour; survey_bytes: the same of the first of two exchanges;
-      flops: of one example forward; parameters: numbers in the model.
+      flops: of one example forward; parameters: numbers in the model; sent: numbers in a message.
     personal: whether clients keep models of their own; adapts: whether they are judged by models
       that are made for it; consensus: whether clients are judged by their own, and all rows together by the
       average of these; measures: columns that the algorithm and the stages add to judged rounds.
@@ -228,6 +247,7 @@ class Traits(NamedTuple):
     survey_bytes: tuple[int, int] | None
     flops: float
     parameters: int
+    sent: int
     personal: bool
     adapts: bool
     pooled: bool
@@ -271,6 +291,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
                 survey_bytes=survey if parts.algorithm.survey else None,
                 flops=parts.task.flops,
                 parameters=trees.size(model.params),
+                sent=trees.size(message),
                 personal=parts.algorithm.personal is not None,
                 adapts=parts.algorithm.adapt is not None,
                 pooled=parts.algorithm.pooled,

@@ -3,9 +3,10 @@
 import pytest
 
 from fedsim.accounting.accountants import epsilon
-from fedsim.accounting.events import Gaussian, PoissonGaussian, Refusal
+from fedsim.accounting.events import Gaussian, PoissonGaussian
 from fedsim.accounting.record import rate, record
 from fedsim.accounting.releases import Clients
+from fedsim.base import Refusal
 from tests.simulate import small
 
 PRIVACY = {"name": "record", "noise_multiplier": 1.3}

@@ -12,9 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedsim import trees
 from fedsim.base import build_choice
 from fedsim.channel import CHANNELS
 from fedsim.privacy import MECHANISMS
+from fedsim.quantise import padded
 from fedsim.stage import Stage
 from tests.simulate.quick import jit
 
@@ -26,6 +28,10 @@ CENTRAL = ("adaptive_clip", "banded", "blt", "gaussian", "tree")
 # Strategies that need not be found first.
 BANDS: Options = {"bands": 3, "coefficients": [4.0, 2.0, 1.5]}
 BUFFERS: Options = {"decay": [0.9, 0.3], "scale": [0.2, 0.4], "rounds": 6}
+# Mechanisms that send whole numbers of a ring, and all whose clients add noise.
+RINGS = ("discrete_gaussian", "skellam")
+NOISY = (*RINGS, "local_gaussian")
+CLIPPING = (*CENTRAL, *NOISY)
 SHAPES: dict[str, tuple[int, ...]] = {"w": (6, 9), "k": (3, 3, 2, 5), "b": (5,), "s": ()}
 
 # Every way through the code of every stage.
@@ -59,6 +65,10 @@ VARIANTS: dict[tuple[str, str], list[Options]] = {
         {"clip_norm": 0.5, "noise_multiplier": 1.0, "restart": 4},
     ],
     ("privacy", "record"): [{}],
+    ("privacy", "discrete_gaussian"): [{"contributors": 3.0, "noise_multiplier": 1.0}],
+    ("privacy", "skellam"): [{"contributors": 3.0, "noise_multiplier": 1.0}],
+    ("privacy", "local_gaussian"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
+    ("privacy", "randomised_response"): [{}],
 }
 
 
@@ -75,6 +85,8 @@ class Kept:
     bound: float = 0.0
     values: Callable[[np.ndarray], np.ndarray] = lambda x: x
 
+
+FINE: Options = {"contributors": 64.0, "clip_norm": 16.0, "scale": 2**12, "bits": 24}
 
 IDENTITIES: dict[tuple[str, str], Kept] = {
     ("channel", "direct"): Kept({}, {"name": "topk", "keep": 0.5}),
@@ -100,6 +112,12 @@ IDENTITIES: dict[tuple[str, str], Kept] = {
         {"clip_norm": 1e6, "noise_multiplier": 0.0} | BUFFERS, {"clip_norm": 0.5} | BUFFERS
     ),
     ("privacy", "tree"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
+    # A rounding moves a number by less than a step of the ring, and 256 of them by less than 16.
+    ("privacy", "discrete_gaussian"): Kept(FINE | {"noise_multiplier": 0.0}, FINE, 16 * 16 / 2**12),
+    ("privacy", "skellam"): Kept(FINE | {"noise_multiplier": 0.0}, FINE, 16 * 16 / 2**12),
+    ("privacy", "local_gaussian"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
+    # Messages it leaves alone: it exchanges labels.
+    ("privacy", "randomised_response"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
 }
 
 
@@ -114,6 +132,13 @@ def named(options: Options) -> str:
 
 def stage(options: Options, group: str = "channel") -> Stage:
     return REGISTRIES[group][options["name"]](build_choice(group, options, group))
+
+
+def handed_on(s: Stage, update: Tree) -> Tree:
+    """What a client half makes of messages like `update`: the shapes."""
+    if s.ring is None:
+        return update
+    return jax.ShapeDtypeStruct((padded(trees.size(update)),), np.int32)
 
 
 def message(seed: int = 0, dtype: Any = np.float32) -> Tree:
