@@ -14,7 +14,8 @@ from math import ceil, inf
 
 import numpy as np
 
-from fedsim.base import Refusal, require
+from fedsim.base import Refusal as Refusal  # also by this name
+from fedsim.base import require
 
 RELATIONS: dict[str, str] = {
     "add_or_remove_one": "a unit comes or goes",

@@ -218,6 +218,9 @@ RELEASES: dict[type[Any], Entry] = {
 }
 """Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
 
+MEASURED: list[type[Any]] = [DiscreteGaussian, Skellam]
+"""Privacy config classes whose entries need to know how long messages are, and how many arrive."""
+
 
 # --- what no mechanism covers --------------------------------------------------------------------
 

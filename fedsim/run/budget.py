@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from fedsim import world
 from fedsim.accounting import ledger
-from fedsim.accounting.releases import Clients
-from fedsim.config import Accounted, Experiment
+from fedsim.accounting.releases import MEASURED, Clients
+from fedsim.base import Refusal
+from fedsim.config import Accounted, Experiment, TimedSystem
+from fedsim.config.world import Asynchronous
+from fedsim.data.federation import Federation
+from fedsim.simulate.build import program_structure
 from fedsim.simulate.lanes import Lane
 
 # Options of an account. None is part of a program, so runs that differ in them share one.
 OPTIONS = tuple(f.name for f in fields(Accounted))
 
 
-def settled(lanes: list[Lane]) -> list[Lane]:
+def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
     """The folds of a run with the noise and the rounds that its budget allows.
 
     Raises RequestError where what the run would release has no valid account.
@@ -27,7 +32,7 @@ def settled(lanes: list[Lane]) -> list[Lane]:
     privacy = experiment.privacy
     if not (isinstance(privacy, Accounted) and ledger.accounted(experiment)):
         return lanes
-    plan = ledger.plan(experiment, [_clients(lane) for lane in lanes])
+    plan = ledger.plan(experiment, [_clients(lane, federation) for lane in lanes])
     usual: dict[str, Any] = {f.name: f.default for f in fields(privacy) if f.name in OPTIONS}
     privacy = replace(privacy, **usual | {"noise_multiplier": plan.noise_multiplier})
     return [
@@ -38,15 +43,51 @@ def settled(lanes: list[Lane]) -> list[Lane]:
     ]
 
 
-def statement(experiment: Experiment, lanes: Sequence[Lane]) -> dict[str, Any]:
+def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federation) -> dict[str, Any]:
     """What a run that was asked for as `experiment` says of its privacy, its lanes having been trained."""
-    noise = getattr(lanes[0].experiment.privacy, "noise_multiplier", None)
-    world = replace(experiment, world=lanes[0].experiment.world)  # pooled rows are one client's
-    folds = [_clients(lane) for lane in lanes]
-    return ledger.statement(world, folds, [lane.rounds for lane in lanes], noise)
+    asked, used = experiment.privacy, lanes[0].experiment
+    noise = getattr(used.privacy, "noise_multiplier", None)
+    if isinstance(asked, Accounted):
+        # As it was used, but for what the account was asked to be.
+        options: dict[str, Any] = {name: getattr(asked, name) for name in OPTIONS}
+        experiment = replace(experiment, privacy=replace(used.privacy, **options), world=used.world)
+    folds = [_clients(lane, federation) for lane in lanes]
+    return ledger.statement(experiment, folds, [lane.rounds for lane in lanes], noise)
 
 
-def _clients(lane: Lane) -> Clients:
+def _clients(lane: Lane, federation: Federation) -> Clients:
     part = lane.clients
     held = np.flatnonzero(part.federated > 0)
-    return Clients(tuple(part.names[int(k)] for k in held), tuple(part.federated[held].tolist()))
+    found = Clients(tuple(part.names[int(k)] for k in held), tuple(part.federated[held].tolist()))
+    if not isinstance(lane.experiment.privacy, tuple(MEASURED)):
+        return found
+    return found._replace(numbers=_numbers(lane, federation), came=_came(lane, found))
+
+
+def _came(lane: Lane, clients: Clients) -> tuple[int, ...]:
+    """How many clients' messages arrive in each round. Raises Refusal where that is not known beforehand."""
+    e = lane.experiment
+    timed = isinstance(e.system, TimedSystem) and e.system.deadline is not None
+    if timed or isinstance(e.world, Asynchronous) or world.chooses(e.world):
+        late = f"system.deadline={e.system.deadline}" if timed else f"world={e.world.name}"  # type: ignore[attr-defined]
+        raise Refusal(
+            f"privacy={e.privacy.name} is accounted for by how many clients arrive, which follows from their "
+            f"data with {late}",
+            "set world=poisson, all or uniform, without a deadline",
+        )
+    rows = np.array(clients.rows)
+    most = max(e.tune.rounds or (e.rounds,))
+    people = [world.People(len(rows), rows, e.seed, r, lane.clients, most) for r in range(most)]
+    asked = [world.asked(e.world, one) for one in people]
+    return tuple(len(world.arriving(e.world, e.seed, r, who)) for r, who in enumerate(asked))
+
+
+def _numbers(lane: Lane, federation: Federation) -> int:
+    """Numbers in a message, with the zeros that fill them up to a power of two."""
+    privacy = lane.experiment.privacy
+    known = getattr(privacy, "noise_multiplier", None) is not None
+    if not known:  # how long a message is does not hang on it
+        privacy = replace(privacy, noise_multiplier=1.0, epsilon=None)  # type: ignore[call-arg]
+    traced = replace(lane, experiment=replace(lane.experiment, privacy=privacy))
+    _, traits = program_structure(traced, federation, "cpu")
+    return 1 << (traits.sent - 1).bit_length()

@@ -244,7 +244,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),
-            "privacy": budget.statement(job.experiment, mine),
+            "privacy": budget.statement(job.experiment, mine, federation),
             "heterogeneity": heterogeneity[j],
             "chosen": None if choices is None else [to_dict(c) for c in choices[j]],
         }

@@ -124,7 +124,8 @@ class Sources:
                         )
                     )
                     for part in folds
-                ]
+                ],
+                federation,
             )
 
     def _held(self, federation: Federation, part: Partition, share: float, seed: int) -> Partition:

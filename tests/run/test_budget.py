@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedsim import config
+from fedsim import config, world
+from fedsim.accounting import releases
 from fedsim.accounting.accountants import epsilon
 from fedsim.accounting.events import Gaussian, PoissonGaussian
 from fedsim.base import RequestError, numbers
@@ -34,6 +35,10 @@ def make(world="all", rounds=6, **privacy):
 
 def lanes(experiment):
     return SOURCES.lanes(experiment)
+
+
+def state(experiment):
+    return budget.statement(experiment, lanes(experiment), SOURCES.split(experiment)[0])
 
 
 def spent(noise, rounds, delta=1e-5):
@@ -197,8 +202,8 @@ def test_folds_are_paid_for_one_by_one_and_all_together():
         BASE | {"algorithm": {"name": "fedavg", "weighting": "uniform"}, "privacy": {"name": "gaussian",
         "noise_multiplier": 3.0}}
     )  # fmt: skip
-    one = budget.statement(e, lanes(e))
-    two = budget.statement(folded, lanes(folded))
+    one = state(e)
+    two = state(folded)
     assert "models" not in one and two["models"] == 2
     assert two["epsilon"] == pytest.approx(spent(3.0, 4))
     assert two["epsilon_of_all_models"] == pytest.approx(spent(3.0, 8))
@@ -212,7 +217,7 @@ def test_models_that_tuning_tried_are_paid_for_where_asked():
             "algorithm": {"name": "fedavg", "weighting": "uniform"},
             "privacy": {"name": "gaussian", "noise_multiplier": 3.0, "count_tuning": counted}}
         )  # fmt: skip
-        said = budget.statement(e, lanes(e))
+        said = state(e)
         assert said["epsilon"] == pytest.approx(spent(3.0, 4 + 2 * 4 * counted))
         listed = said["covered" if counted else "uncovered"]
         assert "the models that hyper-parameters were chosen by" in listed
@@ -221,8 +226,28 @@ def test_models_that_tuning_tried_are_paid_for_where_asked():
 
 def test_a_poisson_sample_is_accounted_for_as_one():
     e = make(world=HALF, noise_multiplier=2.0)
-    said = budget.statement(e, lanes(e))
+    said = state(e)
     event = PoissonGaussian(noise_multiplier=2.0, rate=0.5)
     assert said["accountant"] == "pld" and said["sampling"] == "Poisson sample of clients"
     assert said["epsilon"] == epsilon([(event, 6)], 1e-5, "add_or_remove_one", "pld").epsilon
     assert np.isfinite(said["epsilon"])
+
+
+def test_entries_may_ask_how_long_messages_are_and_how_many_arrive(monkeypatch):
+    seen = []
+
+    def entry(experiment, clients, rounds):
+        seen.append(clients)
+        return releases.client_gaussian(experiment, clients, rounds)
+
+    monkeypatch.setitem(releases.RELEASES, config.GaussianPrivacy, entry)
+    releases.MEASURED.append(config.GaussianPrivacy)
+    try:
+        e = make(world=HALF | {"dropout": 0.3}, epsilon=3.0, noise_multiplier=None)
+        (lane,) = lanes(e)
+    finally:
+        releases.MEASURED.remove(config.GaussianPrivacy)
+    came = tuple(len(world.cohort(lane.experiment.world, 0, r, 4)) for r in range(6))
+    assert seen[0].came == came and len(set(came)) > 1
+    weights = len(SOURCES.split(e)[0].features) + 1
+    assert weights <= seen[0].numbers < 2 * weights and seen[0].numbers.bit_count() == 1

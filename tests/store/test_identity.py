@@ -219,6 +219,6 @@ def test_plain_is_strict_json():
         "whole": 3,
         "rows": [1.0, None],
         "path": "a/b",
-        "config": {"name": "gaussian", "clip_norm": 1.0, "noise_multiplier": 1.0},
+        "config": {"name": "rotation", "levels": 16},
         "1": [True, None],
     }
