@@ -1,4 +1,4 @@
-"""What privacy=record releases: at each region, one Poisson-sampled Gaussian mechanism per answered gradient.
+"""What DP-SGD at a region costs: each answered gradient is one Gaussian mechanism on a Poisson sample.
 
 Source: Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, Alg. 1; the sampling rate of a
 region is batch_size over its units, so that small regions pay more.
@@ -6,10 +6,9 @@ region is batch_size over its units, so that small regions pay more.
 
 from __future__ import annotations
 
-from fedsim.accounting.events import Composition, Gaussian, PoissonGaussian
-from fedsim.accounting.releases import Clients, Released
-from fedsim.base import Refusal
-from fedsim.config import Experiment, RecordPrivacy
+from fedsim.accounting.events import Composition, Event, Gaussian, PoissonGaussian
+
+Answers = tuple[tuple[int, int], tuple[int, int]]
 
 
 def rate(units: int, batch_size: int) -> float:
@@ -18,36 +17,15 @@ def rate(units: int, batch_size: int) -> float:
     return min(1.0, batch_size / units) if batch_size else 1.0
 
 
-def record(experiment: Experiment, clients: Clients, rounds: int) -> Released:
-    """privacy=record, of regions that take part in every one of the rounds: an upper bound for others, who
-    came less often or stopped short, as a region's coming and going is no secret that its records gain from.
+def composition(noise: float, q: float, steps: int, answers: Answers, rounds: int) -> Composition:
+    """Releases of a region that takes part in every one of the rounds: of others they are an upper bound.
 
-    Raises Refusal where nobody has counted what the algorithm asks.
+    Args:
+      steps: local steps in a round; answers: of a lot, (for every step, besides), and the same of all units.
     """
-    privacy = experiment.privacy
-    assert isinstance(privacy, RecordPrivacy)
-    if clients.answers is None:
-        raise Refusal(
-            "how many gradients the clients answer is not known, so no epsilon would be true",
-            "count them (fedsim.simulate.answers) and name them in Clients.answers",
-        )
-    noise, ((step, besides), (full_step, full)) = privacy.noise(), clients.answers
-    events: dict[str, Composition] = {}
-    for name, units, steps in zip(clients.names, clients.units, clients.steps, strict=True):
-        q = rate(units, experiment.optimizer.batch_size)
-        lots, all_ = rounds * (step * steps + besides), rounds * (full_step * steps + full)
-        whole = Gaussian(noise_multiplier=noise)
-        sampled = PoissonGaussian(noise_multiplier=noise, rate=q) if q < 1 else whole
-        events[name] = [(event, times) for event, times in ((sampled, lots), (whole, all_)) if times]
-    return Released(
-        unit=privacy.unit,
-        sampler=f"Poisson sample of a region's {privacy.unit}s for every gradient",
-        events=events,
-        units=dict(zip(clients.names, clients.units, strict=True)),
-        covers=("clients' messages, their own models and all that was made from their gradients",),
-        notes=(
-            "how many rows and units each region has is public",
-            "a person in two regions is two units, and pays in both",
-            "a lot that is larger than its places, less often than once in 2^40, is cut: not in delta",
-        ),
-    )
+    (step, besides), (full_step, full) = answers
+    whole: Event = Gaussian(noise_multiplier=noise)
+    lot = PoissonGaussian(noise_multiplier=noise, rate=q) if q < 1 else whole
+    counts = {lot: rounds * (step * steps + besides)}
+    counts[whole] = counts.get(whole, 0) + rounds * (full_step * steps + full)
+    return [(event, times) for event, times in counts.items() if times]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from fedsim.accounting import correlated
+from fedsim.accounting import correlated, record
 from fedsim.accounting.distributed import rounds_of
 from fedsim.accounting.events import Composition, Event, FixedGaussian, Gaussian, PoissonGaussian
 from fedsim.base import Refusal
@@ -26,6 +26,7 @@ from fedsim.config import (
     InRing,
     LocalGaussian,
     Poisson,
+    RecordPrivacy,
     Skellam,
     TreePrivacy,
     Uniform,
@@ -206,6 +207,29 @@ def _by_chance(world: WorldConfig) -> None:
         raise Refusal(f"world={world.name} {_WITHOUT[type(world)]}: no epsilon would be true", _NEAREST)
 
 
+def at_regions(experiment: Experiment, clients: Clients, rounds: int) -> Released:
+    """privacy=record: gradients of records or patients, protected before they leave their region."""
+    privacy, batch = experiment.privacy, experiment.optimizer.batch_size
+    assert isinstance(privacy, RecordPrivacy) and clients.answers is not None
+    events = {
+        name: record.composition(privacy.noise(), record.rate(n, batch), steps, clients.answers, rounds)
+        for name, n, steps in zip(clients.names, clients.units, clients.steps, strict=True)
+    }
+    return Released(
+        unit=privacy.unit,
+        sampler=f"Poisson sample of a region's {privacy.unit}s for every gradient",
+        events=events,
+        units=dict(zip(clients.names, clients.units, strict=True)),
+        covers=("clients' messages and models, and all that is made of their gradients",),
+        notes=(
+            "how many rows and units each region has is public",
+            f"a {privacy.unit} of two regions is two units, and pays in both",
+            "every region is taken to take part in all rounds, with all its local steps",
+            "a lot is cut where it has more units than places, less often than once in 2^40; not in delta",
+        ),
+    )
+
+
 RELEASES: dict[type[Any], Entry] = {
     GaussianPrivacy: client_gaussian,
     AdaptiveClip: client_gaussian,
@@ -215,6 +239,7 @@ RELEASES: dict[type[Any], Entry] = {
     DiscreteGaussian: whole_numbers,
     Skellam: whole_numbers,
     LocalGaussian: single_messages,
+    RecordPrivacy: at_regions,
 }
 """Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
 

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from fedsim import world
 from fedsim.accounting import ledger
 from fedsim.accounting.releases import MEASURED, Clients
 from fedsim.base import Refusal
-from fedsim.config import Accounted, Experiment, TimedSystem
+from fedsim.config import Accounted, Experiment, RecordPrivacy, TimedSystem
 from fedsim.config.world import Asynchronous
 from fedsim.data.federation import Federation
+from fedsim.data.units import units
 from fedsim.simulate.build import program_structure
-from fedsim.simulate.lanes import Lane
+from fedsim.simulate.lanes import Lane, local_steps
+from fedsim.simulate.structure import Traits
 
 # Options of an account. None is part of a program, so runs that differ in them share one.
 OPTIONS = tuple(f.name for f in fields(Accounted))
@@ -56,12 +59,29 @@ def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federat
 
 
 def _clients(lane: Lane, federation: Federation) -> Clients:
-    part = lane.clients
+    part, e = lane.clients, lane.experiment
     held = np.flatnonzero(part.federated > 0)
     found = Clients(tuple(part.names[int(k)] for k in held), tuple(part.federated[held].tolist()))
-    if not isinstance(lane.experiment.privacy, tuple(MEASURED)):
-        return found
-    return found._replace(numbers=_numbers(lane, federation), came=_came(lane, found))
+    if isinstance(e.privacy, RecordPrivacy):
+        return found._replace(
+            units=tuple(units(federation, part, e.privacy.unit)[held].tolist()),
+            steps=tuple(local_steps(part.federated[held], e).tolist()),
+            answers=_traits(lane, federation).answers,
+        )
+    if isinstance(e.privacy, tuple(MEASURED)):
+        filled = 1 << (_traits(lane, federation).sent - 1).bit_length()  # up to a power of two
+        return found._replace(numbers=filled, came=_came(lane, found))
+    return found
+
+
+def _traits(lane: Lane, federation: Federation) -> Traits:
+    """Traces, and starts no device: the noise and where this runs make no difference."""
+    privacy = lane.experiment.privacy
+    if getattr(privacy, "noise_multiplier", None) is None:
+        known: dict[str, Any] = {"noise_multiplier": 1.0, "epsilon": None}
+        lane = replace(lane, experiment=replace(lane.experiment, privacy=replace(privacy, **known)))
+    with jax.enable_x64(lane.experiment.numerics.x64):
+        return program_structure(lane, federation, "cpu")[1]
 
 
 def _came(lane: Lane, clients: Clients) -> tuple[int, ...]:
@@ -80,14 +100,3 @@ def _came(lane: Lane, clients: Clients) -> tuple[int, ...]:
     people = [world.People(len(rows), rows, e.seed, r, lane.clients, most) for r in range(most)]
     asked = [world.asked(e.world, one) for one in people]
     return tuple(len(world.arriving(e.world, e.seed, r, who)) for r, who in enumerate(asked))
-
-
-def _numbers(lane: Lane, federation: Federation) -> int:
-    """Numbers in a message, with the zeros that fill them up to a power of two."""
-    privacy = lane.experiment.privacy
-    known = getattr(privacy, "noise_multiplier", None) is not None
-    if not known:  # how long a message is does not hang on it
-        privacy = replace(privacy, noise_multiplier=1.0, epsilon=None)  # type: ignore[call-arg]
-    traced = replace(lane, experiment=replace(lane.experiment, privacy=privacy))
-    _, traits = program_structure(traced, federation, "cpu")
-    return 1 << (traits.sent - 1).bit_length()

@@ -77,7 +77,17 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
     generated = federation.generate if first.data.mode == "generated" else None
     # Who cannot finish by a deadline may not take part.
     everyone = world.everyone(first.world) and getattr(first.system, "deadline", None) is None
-    asked = [plain, first.rounds, first.tune.rounds, str(spec), clients, rows, outside, platform]
+    asked = [
+        plain,
+        first.rounds,
+        first.tune.rounds,
+        str(spec),
+        clients,
+        rows,
+        outside,
+        platform,
+        jax.config.read("jax_enable_x64"),
+    ]
     key = digest([*asked, repr(generated), everyone])
     if key not in _KNOWN:
         made = Structure(

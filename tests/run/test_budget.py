@@ -1,6 +1,7 @@
 """Privacy accounts of runs: what they state, the noise a target takes, the round a budget ends at."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,3 +252,25 @@ def test_entries_may_ask_how_long_messages_are_and_how_many_arrive(monkeypatch):
     assert seen[0].came == came and len(set(came)) > 1
     weights = len(SOURCES.split(e)[0].features) + 1
     assert weights <= seen[0].numbers < 2 * weights and seen[0].numbers.bit_count() == 1
+
+
+def test_records_are_paid_for_at_each_region():
+    """The smaller a region, the more often each of its records is drawn; as often as the algorithm asks."""
+    changes = {"split": {"name": "natural", "test": 0.2}, "optimizer": {"batch_size": 16}, "rounds": 2}
+    e = config.experiment(BASE | changes | {"privacy": {"name": "record", "noise_multiplier": 4.0}})
+    (lane,) = lanes(e)
+    said = state(e)
+    rows = lane.clients.train[lane.clients.train > 0].tolist()
+    assert [region["units"] for region in said["regions"]] == rows
+    for region in said["regions"]:
+        event = PoissonGaussian(noise_multiplier=4.0, rate=16 / region["units"])
+        steps = 2 * -(-region["units"] // 16)
+        assert region["epsilon"] == epsilon([(event, steps)], 1e-5, "add_or_remove_one", "pld").epsilon
+    assert said["epsilon"] == max(region["epsilon"] for region in said["regions"])
+    assert (said["unit"], said["relation"]) == ("record", "add_or_remove_one")
+    twice = replace(e, algorithm=config.experiment(BASE | {"algorithm": "ditto"}).algorithm)
+    assert state(twice)["epsilon"] > said["epsilon"]
+    target: Any = {"epsilon": 1.0, "noise_multiplier": None, "accountant": "rdp"}
+    wanted = replace(e.privacy, **target)
+    (found,) = lanes(replace(e, privacy=wanted))
+    assert found.experiment.privacy.noise_multiplier > 1.0
