@@ -110,7 +110,10 @@ class AdaptiveClip(Accounted):
         )
         require(0 <= self.bit_noise < inf, f"privacy.bit_noise must be in [0, inf), got {self.bit_noise}")
         require(
-            not self.noise_multiplier or 2 * self.bit_noise > self.noise_multiplier,
+            # Where there is a budget, the noise is settled later, and then checked without one.
+            self.epsilon is not None
+            or 2 * self.bit_noise > (self.noise_multiplier or 0)
+            or not self.noise_multiplier,
             f"privacy.bit_noise must be more than half of privacy.noise_multiplier={self.noise_multiplier}, "
             f"or the bits alone cost more than that allows; got {self.bit_noise}, raise it",
         )

@@ -77,6 +77,7 @@ def adaptive_clip(cfg: AdaptiveClip) -> Stage:
         client=client,
         server=server,
         announce=lambda state, key: state.clip_norm,
+        announced=4,
         report=report,
         hear=hear,
         measures=lambda state: {"clip_norm": state.clip_norm, "nonfinite": state.nonfinite},

@@ -1,24 +1,21 @@
-"""Strategies of correlated noise: optimised once with jax-privacy, then kept on disk.
+"""Strategies of correlated noise: optimised once, in a process of its own (optimise.py), and kept on disk.
 
-The only module that imports jax-privacy, and only where a strategy is not known yet. What is kept is rounded
-to eight digits: accounts are of what is kept, so they hold however good the optimum is.
+What is kept is rounded to eight digits: accounts are of what is kept, so they hold however good it is.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
 
 from fedsim import resources
-from fedsim.base import RequestError, digest, require
+from fedsim.base import FedsimError, RequestError, digest, require
 from fedsim.config import BandedPrivacy, BltPrivacy, PrivacyConfig
 
 Strategy = tuple[tuple[float, ...], ...]  # a few lists of numbers
@@ -44,68 +41,51 @@ def prepared(cfg: PrivacyConfig, rounds: int, period: int) -> PrivacyConfig:
     if isinstance(cfg, BandedPrivacy):
         if cfg.coefficients:
             return replace(cfg, rounds=rounds)
-        (coefficients,) = banded(rounds, min(cfg.bands, rounds))
-        return replace(cfg, rounds=rounds, coefficients=coefficients, bands=len(coefficients))
+        bands = min(cfg.bands, rounds)
+        (coefficients,) = kept("banded", rounds=rounds, bands=bands) if bands > 1 else ((1.0,),)
+        return replace(cfg, rounds=rounds, coefficients=coefficients, bands=bands)
     if cfg.decay:
         return replace(cfg, rounds=rounds)
-    decay, scale = blt(rounds, cfg.buffers, min(period, rounds))
+    decay, scale = kept("blt", rounds=rounds, buffers=cfg.buffers, period=min(period, rounds))
     return replace(cfg, rounds=rounds, decay=decay, scale=scale)
 
 
 @cache
-def banded(rounds: int, bands: int) -> Strategy:
-    """(Toeplitz coefficients, of norm 1), for the mean squared error of all prefix sums."""
-    if bands == 1:
-        return ((1.0,),)
-
-    def optimise() -> list[Any]:
-        from jax_privacy.matrix_factorization import toeplitz
-
-        first = np.asarray(toeplitz.optimal_max_error_strategy_coefs(bands), np.float64)
-        found = toeplitz.optimize_banded_toeplitz(rounds, bands, strategy_coef=jax.numpy.asarray(first))
-        return [
-            np.minimum.accumulate(found)
-        ]  # its account needs that they do not rise, by no rounding either
-
-    return _kept({"kind": "banded", "rounds": rounds, "bands": bands}, optimise)
-
-
-@cache
-def blt(rounds: int, buffers: int, period: int) -> Strategy:
-    """(decay, scale), for the largest squared error of prefix sums; clients come every `period` rounds."""
-
-    def optimise() -> list[Any]:
-        from jax_privacy.matrix_factorization import buffered_toeplitz
-
-        found = buffered_toeplitz.optimize(
-            n=rounds, min_sep=period, max_participations=None, error="max",
-            min_buffers=buffers, max_buffers=buffers,
-        )  # fmt: skip
-        return [found.buf_decay, found.output_scale]
-
-    return _kept({"kind": "blt", "rounds": rounds, "buffers": buffers, "period": period}, optimise)
-
-
-def _kept(asked: dict[str, Any], optimise: Callable[[], list[Any]]) -> Strategy:
-    """What is on disk for `asked`; else what `optimise` finds, which is put there."""
-    path = folder() / f"{digest([_RECIPE, asked])}.json"
+def kept(kind: str, **asked: int) -> Strategy:
+    """The strategy on disk; else a new one, which is put there."""
+    path = folder() / f"{digest([_RECIPE, kind, asked])}.json"
     try:
         return tuple(map(tuple, json.loads(path.read_text())["strategy"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none, or none that is whole
-    try:
-        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-            found = [[float(f"{x:.8g}") for x in np.asarray(part, np.float64)] for part in optimise()]
-    except ImportError as error:
-        raise RequestError(
-            f"privacy={asked['kind']} optimises its strategy with jax-privacy, which is not installed; "
-            "install fedsim-regions[privacy], or give a strategy of your own"
-        ) from error
+    found = [[float(f"{x:.8g}") for x in part] for part in optimised(kind, **asked)]
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
-    aside.write_text(json.dumps({"recipe": _RECIPE, "asked": asked, "strategy": found}, indent=1))
+    aside.write_text(json.dumps({"recipe": _RECIPE, "kind": kind, **asked, "strategy": found}, indent=1))
     os.replace(aside, path)
     return tuple(map(tuple, found))
+
+
+def optimised(kind: str, **asked: int) -> list[list[float]]:
+    """A new strategy, which takes seconds."""
+    if find_spec("jax_privacy") is None:
+        raise RequestError(
+            f"privacy={kind} optimises its strategy with jax-privacy, which is not installed; install "
+            "fedsim-regions[privacy], or give a strategy of your own"
+        )
+    # -P: the script's folder, whose modules have common names, is not searched for imports.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("optimise.py"))]
+    done = subprocess.run(
+        [*command, json.dumps({"kind": kind} | asked)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise FedsimError(f"jax-privacy found no strategy for privacy={kind} with {asked}: {said[-1]}")
+    found: list[list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def folder() -> Path:

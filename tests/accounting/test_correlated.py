@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from fedsim import config
+from fedsim.accounting import accountants
 from fedsim.accounting.correlated import composition, period, tree_sensitivity
 from fedsim.accounting.events import Gaussian, Matrix, PoissonGaussian, blt_coefficients
 from fedsim.accounting.releases import EVERYONE, RELEASES, Clients, in_the_clear
 from fedsim.base import Refusal
 from fedsim.config.world import Blocks, Cyclic, Fixed
+from fedsim.run import budget
+from fedsim.simulate.build import with_strategy
 from tests.simulate import small
 
 
@@ -100,3 +103,31 @@ def test_releases_of_runs():
         if privacy == "adaptive_clip":
             assert released.events == {EVERYONE: [(Gaussian(noise_multiplier=1.0), 10)]}
             assert any("within the clip norm" in what for what in released.covers)
+
+
+def settled(**privacy):
+    e = small.experiment(algorithm={"name": "fedavg", "weighting": "uniform"}, world="all", privacy=privacy)
+    lanes = budget.settled([with_strategy(small.lane(e))])
+    return lanes[0].experiment.privacy, budget.statement(e, lanes)
+
+
+def test_a_run_states_what_its_strategy_costs():
+    """BLT's own multiplier is of one client's one turn; here everybody comes three times."""
+    options = {"name": "blt", "decay": [0.9, 0.3], "scale": [0.2, 0.4], "noise_multiplier": 2.0}
+    privacy, said = settled(**options)
+    assert isinstance(privacy, config.BltPrivacy) and privacy.rounds == 3
+    column = blt_coefficients(privacy.decay, privacy.scale, 3)
+    moved = np.linalg.norm(toeplitz(column / np.linalg.norm(column), 3).sum(axis=1))
+    one = Gaussian(noise_multiplier=2.0 / moved)
+    exact = accountants.epsilon([(one, 1)], said["delta"], "replace_special").epsilon
+    assert said["epsilon"] == pytest.approx(exact, rel=1e-6) and said["relation"] == "replace_special"
+    # A budget is met with the least noise there is.
+    privacy, said = settled(**options | {"noise_multiplier": None, "epsilon": 3.0})
+    assert said["epsilon"] == pytest.approx(3.0, rel=1e-3) and privacy.noise_multiplier > 2
+
+
+def test_noise_that_is_found_leaves_room_for_that_on_the_bits():
+    found, said = settled(name="adaptive_clip", noise_multiplier=None, epsilon=20.0, bit_noise=5.0)
+    assert 0 < found.noise_multiplier < 10 and said["epsilon"] == pytest.approx(20.0, rel=1e-3)
+    with pytest.raises(RequestError, match=r"privacy\.bit_noise must be more than half"):
+        settled(name="adaptive_clip", noise_multiplier=None, epsilon=1.0, bit_noise=0.5)

@@ -4,13 +4,12 @@ import json
 import sys
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fedsim import config
 from fedsim.accounting.events import blt_coefficients
-from fedsim.base import RequestError
+from fedsim.base import FedsimError, RequestError
 from fedsim.privacy import prepared, strategies
 
 
@@ -39,33 +38,34 @@ def test_the_square_roots_largest_error_is_as_published(n, most):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    strategies.banded.cache_clear()
-    strategies.blt.cache_clear()
+    strategies.kept.cache_clear()
     yield tmp_path / "fedsim" / "strategies"
-    strategies.banded.cache_clear()
-    strategies.blt.cache_clear()
+    strategies.kept.cache_clear()
 
 
-def test_what_is_kept_is_not_optimised_again(place):
-    calls: list[None] = []
+def test_what_is_kept_is_not_optimised_again(place, monkeypatch):
+    calls: list[dict[str, int]] = []
 
-    def optimise():
-        calls.append(None)
-        return [jnp.array([0.75, 0.5]), np.array([1 / 3])]
+    def optimised(kind, **asked):
+        calls.append(asked)
+        return [[0.75, 0.5], [1 / 3]]
 
-    asked = {"kind": "banded", "rounds": 5}
-    found = strategies._kept(asked, optimise)
-    assert found == ((0.75, 0.5), (0.33333333,)) == strategies._kept(asked, optimise) and len(calls) == 1
-    assert strategies._kept(asked | {"rounds": 6}, optimise) == found and len(calls) == 2
-    (first, _) = sorted(place.iterdir(), key=lambda path: json.loads(path.read_text())["asked"]["rounds"])
-    assert [path.suffix for path in place.iterdir()] == [".json"] * 2  # nothing is left aside
+    def again(**asked):
+        strategies.kept.cache_clear()  # as another process would
+        return strategies.kept("banded", **asked)
+
+    monkeypatch.setattr(strategies, "optimised", optimised)
+    found = ((0.75, 0.5), (0.33333333,))
+    assert again(rounds=5) == again(rounds=5) == found and calls == [{"rounds": 5}]
+    (first,) = place.iterdir()  # nothing is left aside
+    assert again(rounds=6) == found and len(calls) == 2 and len(list(place.iterdir())) == 2
     first.write_text(first.read_text()[:20])  # a process that died, or a disk that was full
-    assert strategies._kept(asked, optimise) == found and len(calls) == 3
+    assert again(rounds=5) == found and calls[2:] == [{"rounds": 5}]
     assert json.loads(first.read_text())["strategy"] == [[0.75, 0.5], [0.33333333]]
 
 
 def test_without_jax_privacy_a_strategy_of_ones_own_is_asked_for(place, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jax_privacy.matrix_factorization", None)
+    monkeypatch.setitem(sys.modules, "jax_privacy", None)
     with pytest.raises(RequestError, match=r"privacy=banded .* install fedsim-regions\[privacy\], or give"):
         prepared(config.BandedPrivacy(bands=3), 10, 1)
     own = config.BandedPrivacy(bands=2, coefficients=(1.0, 0.5))
@@ -73,6 +73,12 @@ def test_without_jax_privacy_a_strategy_of_ones_own_is_asked_for(place, monkeypa
     one = prepared(config.BandedPrivacy(bands=1), 10, 1)
     assert isinstance(one, config.BandedPrivacy) and one.coefficients == (1.0,)
     assert prepared(config.GaussianPrivacy(), 10, 1) == config.GaussianPrivacy()
+
+
+@pytest.mark.long
+def test_what_cannot_be_optimised_says_why(place):
+    with pytest.raises(FedsimError, match=r"found no strategy for privacy=banded with .*: \w+Error"):
+        strategies.kept("banded", rounds=5, bands=-1)
 
 
 @pytest.mark.long
