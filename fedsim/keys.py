@@ -6,6 +6,8 @@ cohort, the block, the worker, or the algorithm, so rivals share cohorts, shuffl
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +60,15 @@ def step_key(key: Key, step: Array) -> Key:
 def apart(key: Key, number: int) -> Key:
     """A key of its own for each `number` from 0 on, which neither `step_key` nor `fold_in` makes of `key`."""
     return _hashed(jax.random.key_data(key), jnp.uint32(number + 1), jnp.uint32(0))
+
+
+def bits(key: Key, shape: tuple[int, ...], stream: int) -> Array:
+    """u32[shape], uniform: one word of what Threefry makes of each number's place; others in another stream.
+
+    Nothing is put together or cut, so that it is one pass with whatever uses it; JAX's own takes a multiple.
+    """
+    at = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    return _threefry(jax.random.key_data(key), jnp.full_like(at, stream), at)[0]
 
 
 def _hashed(key: Array, high: Array, low: Array) -> Key:

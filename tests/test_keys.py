@@ -142,3 +142,13 @@ def test_keys_are_folds_of_threefry():
     # A client whose first word is 0 is a fold of the second.
     client = keys.of_client(ours, jnp.array([0, 5], jnp.uint32))
     assert np.array_equal(jax.random.key_data(client), jax.random.key_data(jax.random.fold_in(theirs, 5)))
+
+
+def test_bits_are_uniform_and_streams_have_nothing_in_common():
+    key = keys.run_key(jnp.asarray(keys.seed_words(4)), keys.CHANNEL)
+    drawn = [np.asarray(keys.bits(key, (100, 200), stream)) for stream in (0, 1)]
+    assert all(x.dtype == np.uint32 for x in drawn)
+    assert (drawn[0].ravel() == np.asarray(keys.bits(key, (20_000,), 0))).all()
+    assert len(np.unique(np.concatenate(drawn))) > 40_000 - 10  # of 2^32: a fifth of a pair alike on average
+    for x in (*drawn, drawn[0] ^ drawn[1]):
+        assert np.unpackbits(x.ravel().view(np.uint8)).mean() == pytest.approx(0.5, abs=0.003)

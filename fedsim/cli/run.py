@@ -106,6 +106,20 @@ def _privacy(said: dict[str, Any]) -> Iterator[str]:
         yield from (f"  {kind}: {one}" for one in said.get(kind) or said.get(f"{kind}s") or ())
 
 
+def _secured(manifest: dict[str, Any]) -> Iterator[str]:
+    """What a secure sum hid, what is learned all the same, and what came of it."""
+    found = (manifest.get("privacy") or {}).get("secure")
+    if not found:
+        return
+    yield f"secure sum ({found['protocol']}, {found['mode']}: {found['simulated']}) hides {found['hides']}."
+    yield from (f"  {sentence}" for sentence in found["learned"])
+    yield f"  Not hidden: {', '.join(found['not_hidden'])}."
+    if found["aborted_rounds"]:
+        yield f"  Given up, with nothing released: {found['aborted_rounds']} rounds."
+    if found["clipped_values"]:
+        yield f"  Clipped to secure.range: {found['clipped_values']} numbers of messages."
+
+
 def _spent(costs: dict[str, Any], nbytes: int) -> str:
     found = {"bytes": float(nbytes)}
     units = {"simulated_seconds": "simulated s", "energy_joules": "J"}
@@ -126,7 +140,7 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
         print(f"  {manifest['error']}", file=out)
     if quiet or brief:
         return
-    for line in _costs(manifest):
+    for line in (*_costs(manifest), *_secured(manifest)):
         print(line, file=out)
     for line in _privacy(manifest["privacy"] or {}):
         print(line, file=out)

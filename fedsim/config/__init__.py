@@ -25,6 +25,7 @@ from fedsim.config import (
     privacy_distributed,
     privacy_local,
     privacy_record,
+    secure,
     servers,
     shift,
     split,
@@ -81,6 +82,7 @@ from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlat
 from fedsim.config.privacy_distributed import DiscreteGaussian, InRing, Skellam
 from fedsim.config.privacy_local import LocalGaussian, RandomisedResponse
 from fedsim.config.privacy_record import RecordPrivacy
+from fedsim.config.secure import NoSecure, SecureConfig, SecureSum
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -176,6 +178,7 @@ class Experiment:
     attack: AttackConfig = choice("attack", Honest())
     system: SystemConfig = choice("system", NoSystem())
     topology: TopologyConfig = choice("topology", Star())
+    secure: SecureConfig = choice("secure", NoSecure())
     tune: Tune = field(default_factory=Tune)
     evaluate: Evaluate = field(default_factory=Evaluate)
     results: str = "results/store"
@@ -221,6 +224,7 @@ MEMBERS: dict[str, dict[str, type]] = {
     | privacy_distributed.MEMBERS
     | privacy_local.MEMBERS
     | privacy_record.MEMBERS,
+    "secure": secure.MEMBERS,
     "world": world.MEMBERS,
     "system": system.MEMBERS,
     "topology": topology.MEMBERS,
@@ -295,6 +299,7 @@ __all__ = [
     "Mlp",
     "Natural",
     "NoPrivacy",
+    "NoSecure",
     "NoSystem",
     "Numerics",
     "OptimizerConfig",
@@ -316,6 +321,8 @@ __all__ = [
     "Rotated",
     "Rotation",
     "Scaffold",
+    "SecureConfig",
+    "SecureSum",
     "Shards",
     "Sign",
     "Skellam",

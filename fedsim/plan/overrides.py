@@ -22,6 +22,7 @@ CHOICES = (
     "optimizer",
     "channel",
     "privacy",
+    "secure",
     "world",
     "system",
     "topology",

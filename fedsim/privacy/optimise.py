@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,5 +35,6 @@ def blt(rounds: int, buffers: int, period: int) -> list[Any]:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    made = {"banded": banded, "blt": blt}[asked.pop("kind")](**asked)
+    kinds: dict[str, Callable[..., Any]] = {"banded": banded, "blt": blt}
+    made = kinds[asked.pop("kind")](**asked)
     print(json.dumps([np.asarray(part, np.float64).tolist() for part in made]))

@@ -20,9 +20,11 @@ from fedsim.run import budget, spending
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choice
 from fedsim.run.train import Memo, train
+from fedsim.simulate import secured
 from fedsim.simulate.engine import Engine, Handles
 from fedsim.simulate.judged import labels_of
 from fedsim.simulate.lanes import Lane
+from fedsim.simulate.structure import CLIPPED
 from fedsim.simulate.worker import named
 from fedsim.store import RunResult
 
@@ -203,7 +205,8 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             cohort = int(result.cohort[part].sum())
             extra = {"cohort": cohort} | spending.total(spent[part], engine.traits)
             extra |= {
-                name: float(np.mean([m[name] for m in measures[part]])) for name in engine.traits.measures
+                name: float((np.sum if name == CLIPPED else np.mean)([m[name] for m in measures[part]]))
+                for name in engine.traits.measures
             }
             held = {
                 which: row.judged(which, scores[which][part], obeyed[which][part] if obeyed else None)
@@ -244,7 +247,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),
-            "privacy": budget.statement(job.experiment, mine, federation),
+            "privacy": budget.statement(job.experiment, mine, federation) | secured.said(mine, row.rounds),
             "heterogeneity": heterogeneity[j],
             "chosen": None if choices is None else [to_dict(c) for c in choices[j]],
         }

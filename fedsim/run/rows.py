@@ -171,7 +171,7 @@ class Rows:
 
 _COUNTED = ("binary", "survival")  # kinds whose rows of label 1 are counted
 
-_EXTRA = {"cohort", "bytes_up", "bytes_down", "simulated_seconds", "energy_joules"}
+_EXTRA = {"cohort", "bytes_up", "bytes_down", "simulated_seconds", "energy_joules", "aborted_rounds"}
 
 
 def _labels(held: Sequence[Judged]) -> dict[str, np.ndarray]:

@@ -21,9 +21,11 @@ TIMELINE_ROWS = 100_000  # at most, in whole rounds
 def total(folds: Sequence[Spent], traits: Traits) -> dict[str, int | float]:
     """A run's columns: bytes and joules of all folds; seconds of the slowest, as they run side by side."""
     found: dict[str, int | float] = {
-        "bytes_down": sum(f.downloads for f in folds) * traits.down_bytes,
-        "bytes_up": sum(f.uploads * traits.up_bytes + f.told * _LOSS_BYTES for f in folds),
+        "bytes_down": sum(f.downloads * traits.down_bytes + f.secure_down for f in folds),
+        "bytes_up": sum(f.uploads * traits.up_bytes + f.told * _LOSS_BYTES + f.secure_up for f in folds),
     }
+    if traits.masked:
+        found["aborted_rounds"] = sum(f.aborted for f in folds)
     if not any(np.isnan(f.seconds) for f in folds):
         found["simulated_seconds"] = max(f.seconds for f in folds)
         found["energy_joules"] = sum(f.joules for f in folds)

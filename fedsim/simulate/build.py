@@ -28,6 +28,7 @@ from fedsim.data.federation import Federation
 from fedsim.data.units import units
 from fedsim.model import Spec
 from fedsim.quantise import padded
+from fedsim.simulate import secured
 from fedsim.simulate.answers import answers
 from fedsim.simulate.cost import Work, work
 from fedsim.simulate.engine import Engine
@@ -65,6 +66,7 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         replace(
             first, rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
             results="", executor=Inline(), split=Natural(), system=NoSystem(),
+            secure=secured.compiled(first.secure),
             data=replace(Digits(), mode=first.data.mode),
         )
     )  # fmt: skip
@@ -142,12 +144,14 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
         step, once, survey = (passes * traits.flops for passes in done)
         batch, (down, up) = s.experiment.optimizer.batch_size, traits.survey_bytes or (0, 0)
         first = Load(down, up, 0.0, batch, survey) if traits.survey_bytes else None
-        return Load(traits.down_bytes - down, traits.up_bytes - up, step, batch, once, first)
+        more = secured.beside(lane, traits.masked)
+        sent, received = traits.up_bytes - up + more.up, traits.down_bytes - down + more.down
+        return Load(received, sent, step, batch, once, first)
 
     for at in range(0, len(lanes), w.lanes):
         mine = list(lanes[at : at + w.lanes])
         lay = layout(mine, s.paths, w.clients, w.degree)
-        team = TeamPlan(mine, lay, w, s.versions, list(map(load, mine)))
+        team = TeamPlan(mine, lay, w, s.versions, list(map(load, mine)), traits.masked)
         teams.append(team)
         setups.append(_fixed(team, federation))
     stored = lanes[0].experiment.data.mode == "resident"

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from fedsim.data.federation import Federation
-from fedsim.simulate import adapting, choosing, judged, packing, streamed
+from fedsim.simulate import adapting, choosing, judged, packing, secured, streamed
 from fedsim.simulate.adapting import Group
 from fedsim.simulate.items import COLUMN, WORDS, rows_of
 from fedsim.simulate.lanes import Lane
@@ -97,6 +97,11 @@ class Engine:
         """Whether a round is cut into tickets; its state is then a State of handles, else one handle."""
         return self.widths.shared
 
+    @property
+    def exact(self) -> bool:
+        """Whether messages are summed by a protocol on the host."""
+        return self.traits.masked > 0 and getattr(self.structure.experiment.secure, "mode", "") == "exact"
+
     # --- training ----------------------------------------------------------------------------
 
     def init(self) -> list[Handles]:
@@ -177,6 +182,8 @@ class Engine:
                 found = self.workers.call(home, "surveyed", team, parts, plan, rnd)
                 sent = [(*s, self.workers.share(found, worker[t])) for s, t in zip(sent, used, strict=True)]
             parts = self._tickets(team, sent, memory, plan, rnd)
+            if self.exact:
+                parts = secured.summed(self, team, rnd, plan, parts)
             *fields, ok = self.workers.call(home, "finish", team, state, parts, plan, rnd, found, returns=5)
             state = State(*fields)
             flags = (*flags, ok)

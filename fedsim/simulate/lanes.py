@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 from fedsim import keys, topology, world
 from fedsim.attack import liars
 from fedsim.base import numbers, require
-from fedsim.config import Experiment
+from fedsim.config import Experiment, SecureSum
 from fedsim.data.names import client_ids
 from fedsim.data.partition import Partition
 from fedsim.data.preprocess import Constants
@@ -43,7 +44,8 @@ class LaneInputs(NamedTuple):
 
     seed: u32[L, 2]; numbers: f[L, n], in the order of the paths; population: f32[L], clients;
     expected: f32[L], of them in a round on average; crowd: f32[L], in a round for each liar in it; graph:
-    `topology.Graph`, or () where there is a server.
+    `topology.Graph`, or () where there is a server; heaviest: f32[L], a power of two that no client's weight
+    exceeds, or () where messages are not masked.
     """
 
     seed: Array
@@ -52,6 +54,7 @@ class LaneInputs(NamedTuple):
     expected: Array
     crowd: Array
     graph: Any = ()
+    heaviest: Any = ()
 
 
 class ClientTable(NamedTuple):
@@ -142,6 +145,11 @@ def _server(lane: Lane, begin: int, constants: int) -> ClientTable:
         constants=np.array([constants], np.int32),
         liar=np.zeros(1, bool),
     )
+
+
+def _power(weight: float) -> float:
+    """The least power of two that is no less."""
+    return float(2.0 ** math.ceil(math.log2(weight)))
 
 
 def graphs(lanes: Sequence[Lane], places: int, degree: int) -> topology.Graph:
@@ -259,6 +267,7 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
         judged_begin.append(place_rows(lane.judged))
         judged_constants.append(place_constants(lane.judged_constants))
 
+    merged = ClientTable(*(np.concatenate(c) for c in zip(*tables, strict=True)))
     inputs = LaneInputs(
         seed=np.stack([keys.seed_words(lane.experiment.seed) for lane in lanes]),
         numbers=np.array(
@@ -272,7 +281,13 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
         crowd=np.array(crowd, np.float32),
         graph=graphs(lanes, places, degree) if places else (),
     )
-    merged = ClientTable(*(np.concatenate(c) for c in zip(*tables, strict=True)))
+    if isinstance(lanes[0].experiment.secure, SecureSum):
+        inputs = inputs._replace(
+            heaviest=np.array(
+                [_power(merged.weight[at : at + n].max()) for at, n in zip(offset, count, strict=True)],
+                np.float32,
+            )
+        )
     require(length < 2**31, f"{length} row entries do not fit 32 bits; pack fewer lanes (executor.lanes)")
     constants: tuple[np.ndarray, ...] = ()
     if const_parts:

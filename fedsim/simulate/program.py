@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from fedsim import keys, trees
 from fedsim.algorithms import Cohort, Exchange
+from fedsim.secure import masking
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.packing import Plan
@@ -32,6 +33,7 @@ from fedsim.simulate.structure import (
     changed_if,
     message_of,
     rows,
+    summand_of,
     window,
 )
 
@@ -66,6 +68,7 @@ def init(s: Structure, inputs: LaneInputs) -> State:
                 parts.channel.init(message),
                 parts.privacy.init(message),
                 parts.aggregator.init(message) if parts.aggregator else (),
+                jnp.zeros((), jnp.uint32) if parts.secure else (),
             ),
             memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (s.widths.memory, *x.shape)), memory),
         )
@@ -105,7 +108,7 @@ def local(
     source: Source,
     inputs: LaneInputs,
     starts: Tree,
-    stages: tuple[Tree, Tree, Tree],
+    stages: tuple[Tree, Tree, Tree, Tree],
     memory: Memory,
     words: Array,
     targets: Array,
@@ -137,7 +140,7 @@ def local(
         start = jax.tree.map(lambda x: x[item.lane, item.version], starts)
         if parts.algorithm.survey and not survey:
             start = start, jax.tree.map(lambda x: x[item.lane], found)
-        through, mechanism, _ = jax.tree.map(lambda x: x[item.lane], stages)
+        through, mechanism, *_ = jax.tree.map(lambda x: x[item.lane], stages)
         key = keys.of_client(training[item.lane], item.ident)
         told = answered(parts.privacy.labels, s.spec, inputs.seed[item.lane], item.ident, reader)
         lying = changed_if(parts.attack.rows, s.spec, item.liar, told)
@@ -161,7 +164,9 @@ def local(
         message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
         return (message, reports), Memory(kept, kept_channel, kept_privacy)
 
-    def lift(sent: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array) -> Tree:
+    def lift(
+        sent: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array, ident: Array
+    ) -> Tree:
         """What one slot adds to its group's sum."""
         message, reports = sent
         parts, _ = bind(s, inputs.numbers[lane], rnd)
@@ -172,6 +177,10 @@ def local(
         summand: Tree = (message, weight, liar, reports)
         if reduction:
             summand = reduction.lift(message, weight), reports
+        if parts.secure:
+            key = jax.random.fold_in(keys.of_client(sending[lane], ident), 3)
+            summed, beside = summand
+            summand = parts.secure.upload(summed, beside, inputs.heaviest[lane], key)
         # An empty slot must not reach the sum, not even as 0 * nan.
         return trees.where(present, summand, trees.zeros(summand))
 
@@ -180,7 +189,7 @@ def local(
         weight, liar = item.weight.astype(s.number_dtype), item.liar.astype(jnp.int32)
         cut = jax.tree.map(
             lambda x: x.reshape(w.block // w.chunk, w.chunk, *x.shape[1:]),
-            (messages, weight, item.version, item.lane, item.present, liar),
+            (messages, weight, item.version, item.lane, item.present, liar, item.ident),
         )
 
         def slot(j: Array | int) -> Tree:
@@ -205,7 +214,7 @@ def local(
         item = items_of(words[0, 0])
         sent, _ = one(words[0, 0], jax.tree.map(lambda x: x[0, 0], memory))
         weight, liar = item.weight.astype(s.number_dtype), item.liar.astype(jnp.int32)
-        return lift(sent, weight, item.version, item.lane, item.present, liar)
+        return lift(sent, weight, item.version, item.lane, item.present, liar, item.ident)
 
     zero = jax.tree.map(lambda x: jnp.zeros((w.groups, *x.shape), x.dtype), jax.eval_shape(first))
     _, sums, memory = jax.lax.while_loop(
@@ -264,18 +273,25 @@ def finish(
     """
 
     def lane(
-        values: Array, seed: Array, population: Array, expected: Array, graph: Any, merge: Array, size: Array,
-        active: Array, server: Tree, starts: Tree, stages: tuple[Tree, Tree, Tree], found: Tree,
-    ) -> tuple[Tree, Tree, tuple[Tree, Tree, Tree], Array]:  # fmt: skip
+        values: Array, seed: Array, population: Array, expected: Array, graph: Any, heaviest: Any,
+        merge: Array, size: Array, active: Array, server: Tree, starts: Tree,
+        stages: tuple[Tree, Tree, Tree, Tree], found: Tree,
+    ) -> tuple[Tree, Tree, tuple[Tree, Tree, Tree, Tree], Array]:  # fmt: skip
         parts, _ = bind(s, values, rnd)
         size, population, expected = (x.astype(s.number_dtype) for x in (size, population, expected))
         fixed = parts.privacy.fixed or parts.channel.fixed
         cohort = Cohort(size, population, expected if fixed else None)
         count = expected if fixed else jnp.maximum(size, 1)
-        through, mechanism, kept_by_rule = stages
+        through, mechanism, kept_by_rule, clipped = stages
         new_starts = None
         if parts.reduction:
-            total, reports = merged(sums, merge)
+            total = merged(sums, merge)
+            if parts.secure:
+                start, model = trees.take(starts, jnp.int32(0)), parts.algorithm.model(server)
+                like = summand_of(s, parts, start, model)
+                total, beyond = parts.secure.total(total, like, heaviest)
+                clipped = masking.more(clipped, beyond)
+            total, reports = total
             aggregate = parts.reduction.finish(total, cohort)
         else:
             present = merge >= 0
@@ -306,13 +322,13 @@ def finish(
             at = (rnd + 1) % s.versions
             new_starts = jax.tree.map(lambda x, y: x.at[at].set(y), starts, parts.algorithm.send(new))
         kept = trees.where(
-            active, (new, new_starts, (through, mechanism, kept_by_rule)), (server, starts, stages)
+            active, (new, new_starts, (through, mechanism, kept_by_rule, clipped)), (server, starts, stages)
         )
         return (*kept, trees.finite(kept[0]))
 
     arguments = (
-        inputs.numbers, inputs.seed, inputs.population, inputs.expected, inputs.graph, merge, size, active,
-        state.server, state.starts, state.stages, found,
+        inputs.numbers, inputs.seed, inputs.population, inputs.expected, inputs.graph, inputs.heaviest,
+        merge, size, active, state.server, state.starts, state.stages, found,
     )  # fmt: skip
     server, starts, stages, finite = jax.vmap(lane)(*arguments)
     return State(server, starts, stages, state.memory), finite

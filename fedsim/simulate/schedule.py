@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from fedsim import topology, world
 from fedsim.base import require
-from fedsim.config import Experiment, TimedSystem
+from fedsim.config import Experiment, SecureSum, TimedSystem
 from fedsim.config.world import Asynchronous
 from fedsim.data.partition import Partition
+from fedsim.simulate import secured
 from fedsim.simulate.lanes import Lane
 from fedsim.system import Load, Machines, profiles
 from fedsim.system.machines import RECEIVED, SENT, TRAINED, cut
@@ -39,7 +41,7 @@ class Meeting(NamedTuple):
 
     cohort: positions whose messages it takes, rising; ages: rounds, of the models they began with; steps:
     that they have done. downloads, uploads, told, wasted: as in `Spent`, of this step; visits: where
-    machines are known.
+    machines are known; secured: the protocol of a secure sum, where there is one.
     """
 
     cohort: np.ndarray
@@ -50,6 +52,12 @@ class Meeting(NamedTuple):
     told: int
     wasted: int
     visits: Visits | None = None
+    secured: secured.Part | None = None
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the server is left as it was, because nothing was released to it."""
+        return self.secured is not None and self.secured.aborted is not None
 
 
 class Spent(NamedTuple):
@@ -57,6 +65,8 @@ class Spent(NamedTuple):
 
     downloads: models sent to clients; uploads: their messages; told: losses that candidates sent;
     wasted: clients whose work came to nothing; seconds and joules: NaN where no machine is known.
+    aborted: rounds that a secure sum gave up; secure_up, secure_down: bytes of its protocol beside masked
+    messages.
     """
 
     downloads: int = 0
@@ -65,6 +75,9 @@ class Spent(NamedTuple):
     wasted: int = 0
     seconds: float = 0.0
     joules: float = 0.0
+    aborted: int = 0
+    secure_up: int = 0
+    secure_down: int = 0
 
     def then(self, more: Spent, times: int = 1) -> Spent:
         """Both, one after the other; the other one several times."""
@@ -75,6 +88,9 @@ class Spent(NamedTuple):
             self.wasted + times * more.wasted,
             self.seconds + times * more.seconds,
             self.joules + times * more.joules,
+            self.aborted + times * more.aborted,
+            self.secure_up + times * more.secure_up,
+            self.secure_down + times * more.secure_down,
         )
 
 
@@ -84,7 +100,8 @@ class Schedule:
 
     rounds: how many there will be; after: what was spent by the end of each round that has been met;
     choice: who trains in a round, where the model has a say in it; graph: who sends to whom, where there is
-    no server.
+    no server; masked: numbers that a secure sum masks of each client, 0 where there is none; names: of
+    training clients, where some are to be lost by name.
     """
 
     experiment: Experiment
@@ -96,6 +113,8 @@ class Schedule:
     after: list[Spent] = field(default_factory=list)
     choice: tuple[int, np.ndarray] | None = None
     graph: topology.Graph | None = None
+    masked: int = 0
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         cfg, system = self.experiment.world, self.experiment.system
@@ -119,6 +138,12 @@ class Schedule:
             everyone = np.arange(len(self.rows), dtype=np.int64)
             seconds = self.machines.legs(everyone, self.steps).sum(axis=1)
             self.clock = world.Clock(cfg, self.experiment.seed, seconds)
+
+    @property
+    def steady(self) -> bool:
+        """Whether every round is the same."""
+        cfg = self.experiment.secure
+        return world.steady(self.experiment.world) and not (isinstance(cfg, SecureSum) and cfg.drops)
 
     # --- who ---------------------------------------------------------------------------------
 
@@ -153,11 +178,19 @@ class Schedule:
         visits = None
         if self.machines is not None:
             cohort, steps, visits = self._timed(rnd, asked, cohort, self.machines)
-        uploads = len(cohort)
+        part = None
+        if self.masked:
+            part = secured.meet(e, rnd, cohort, self.names, self.masked)
+            kept = np.isin(cohort, part.survivors)
+            if visits is not None:
+                visits.outcome[np.isin(visits.at, cohort[~kept])] = LOST
+            cohort, steps = cohort[kept], steps[kept]
+        uploads = len(cohort) if part is None else part.vectors
         if self.graph is not None:
             uploads = downloads = topology.sent(self.graph, cohort)
         ages = world.ages(e.world, e.seed, rnd, cohort)
-        return Meeting(cohort, ages, steps, downloads, uploads, told, training - len(cohort), visits)
+        wasted = training - len(cohort)
+        return Meeting(cohort, ages, steps, downloads, uploads, told, wasted, visits, part)
 
     def _timed(
         self, rnd: int, asked: np.ndarray, cohort: np.ndarray, machines: Machines
@@ -210,7 +243,7 @@ class Schedule:
         """What the first `rounds` rounds came to, all of which have been met."""
         if rounds == 0:
             return Spent()
-        if world.steady(self.experiment.world):
+        if self.steady:
             return Spent().then(self.after[0], rounds)
         return self.after[rounds - 1]
 
@@ -219,23 +252,27 @@ class Schedule:
         return 0.0 if self.clock is not None else self.spent(rnd).seconds
 
     def saved(self, rounds: int) -> np.ndarray:
-        """What `restore` takes: f64[rounds, 6]."""
+        """What `restore` takes: f64[rounds, 9]."""
         return np.array(self.after[:rounds], np.float64).reshape(-1, len(Spent._fields))
 
     def restore(self, saved: np.ndarray) -> None:
         """Take what was spent as it was."""
-        self.after = [Spent(*map(int, row[:4]), *map(float, row[4:])) for row in saved.tolist()]
+        self.after = [
+            Spent(*map(int, row[:4]), *map(float, row[4:6]), *map(int, row[6:])) for row in saved.tolist()
+        ]
 
     def _cost(self, met: Meeting) -> Spent:
         counts = (met.downloads, met.uploads, met.told, met.wasted)
+        part = met.secured
+        more = (0, 0, 0) if part is None else (int(part.aborted is not None), part.up, part.down)
         if met.visits is None:
-            return Spent(*counts, np.nan, np.nan)
+            return Spent(*counts, np.nan, np.nan, *more)
         assert self.machines is not None
         at, begin, legs, outcome, end = met.visits
         # Who has nothing to wait for, does not.
         waits = (outcome == USED) | (outcome == PARTIAL)
         waiting = np.where(waits, np.maximum(end - begin - legs.sum(axis=1), 0.0), 0.0)
-        return Spent(*counts, end, float(self.machines.joules(at, legs, waiting).sum()))
+        return Spent(*counts, end, float(self.machines.joules(at, legs, waiting).sum()), *more)
 
 
 def times(visits: Visits) -> tuple[np.ndarray, ...]:
@@ -251,6 +288,7 @@ def schedule(
     load: Load,
     rounds: int,
     graph: topology.Graph | None = None,
+    masked: int = 0,
 ) -> Schedule:
     """The schedule of a lane. Its machines are not known without `system`, nor where rows are pooled:
     then it is rows that move, and not models."""
@@ -265,8 +303,11 @@ def schedule(
         f"system.deadline ends rounds of one exchange, and algorithm={e.algorithm.name} has two; set "
         "system.deadline=null",
     )
+    held = np.flatnonzero(part.federated > 0)
+    dropped = isinstance(e.secure, SecureSum) and e.secure.drop
+    names = [part.names[int(k)] for k in held] if dropped else []
+    secured.check(e, len(held), names)
     machines = None
     if isinstance(e.system, TimedSystem) and lane.clients is lane.judged:
-        held = np.flatnonzero(part.federated > 0)
         machines = Machines(profiles(e.system, e.seed, part.names, part.ids, held), load, rows)
-    return Schedule(e, rows, steps, machines, part, rounds, graph=graph)
+    return Schedule(e, rows, steps, machines, part, rounds, graph=graph, masked=masked, names=names)

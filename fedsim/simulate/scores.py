@@ -159,7 +159,7 @@ def models(s: Structure, inputs: LaneInputs, state: State) -> Tree:
 def measures(s: Structure, inputs: LaneInputs, state: State) -> dict[str, Array]:
     """What the algorithm, the channel and the mechanism say of every lane's state at the server, [L] each."""
 
-    def lane(values: Array, server: Tree, stages: tuple[Tree, Tree, Tree]) -> dict[str, Array]:
+    def lane(values: Array, server: Tree, stages: tuple[Tree, Tree, Tree, Tree]) -> dict[str, Array]:
         parts, _ = bind(s, values, jnp.zeros((), jnp.int32))
         return parts.measures(server, stages)
 

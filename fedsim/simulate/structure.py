@@ -14,15 +14,20 @@ from fedsim.aggregation import AGGREGATORS, Aggregator
 from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, weighted_mean, whole_numbers
 from fedsim.attack import ATTACKS, Attack
 from fedsim.base import require, with_numbers
-from fedsim.config import Experiment, RecordPrivacy
+from fedsim.config import Experiment, RecordPrivacy, SecureSum
 from fedsim.config.world import Asynchronous
 from fedsim.local import Batches, Oracle, Rows, Window, optimizer, plain, private
 from fedsim.model import Model, Spec, Task
+from fedsim.secure.masking import Masking
+from fedsim.simulate import secured
 from fedsim.simulate.items import Items
 from fedsim.simulate.packing import Widths
 
 Tree = Any
 Array = jax.Array
+
+
+CLIPPED = "clipped_values"  # a column: numbers beyond a secure sum's range, over all rounds so far
 
 
 class Source(NamedTuple):
@@ -50,12 +55,13 @@ class State(NamedTuple):
 
     server: the algorithm's; starts: [L, versions, ...], what clients start from, in a graph each at its
     position; stages: the channel,
-    mechanism and aggregator's; memory: [L, m, ...], a row per client that has taken part.
+    mechanism and aggregator's, and how many numbers a secure sum has clipped; memory: [L, m, ...], a row
+    per client that has taken part.
     """
 
     server: Tree
     starts: Tree
-    stages: tuple[Tree, Tree, Tree]
+    stages: tuple[Tree, Tree, Tree, Tree]
     memory: Memory
 
 
@@ -66,6 +72,7 @@ class Parts(NamedTuple):
     privacy: stage.Stage
     aggregator: Aggregator | None  # None: the algorithm's own aggregate
     attack: Attack
+    secure: Masking | None = None  # None: messages are summed as they are
 
     @property
     def reduction(self) -> Reduction | None:
@@ -76,11 +83,12 @@ class Parts(NamedTuple):
             return None
         return own if self.privacy.ring is None else whole_numbers
 
-    def measures(self, server: Tree, stages: tuple[Tree, Tree, Tree]) -> dict[str, Array]:
+    def measures(self, server: Tree, stages: tuple[Tree, Tree, Tree, Tree]) -> dict[str, Array]:
         """Columns of judged rounds."""
-        channel, privacy, _ = stages
+        channel, privacy, _, clipped = stages
         own = self.algorithm.measures(server)
-        return own | self.channel.measures(channel) | self.privacy.measures(privacy)
+        own |= self.channel.measures(channel) | self.privacy.measures(privacy)
+        return own | {CLIPPED: clipped} if self.secure else own
 
     def combine(
         self, messages: Tree, weights: Array, present: Array, liar: Array, cohort: Cohort, state: Tree
@@ -167,7 +175,10 @@ def bind(
             f"{s.spec.kind}; choose privacy=local_gaussian, or data whose labels are classes",
         )
     attack = ATTACKS[cfg.attack.name](cfg.attack)
-    return Parts(task, algorithm, through, mechanism, rule, attack), cfg
+    masking = None
+    if isinstance(cfg.secure, SecureSum):
+        masking = Masking(cfg.secure, inward=mechanism.mechanism is not None)
+    return Parts(task, algorithm, through, mechanism, rule, attack, masking), cfg
 
 
 def rows(s: Structure, source: Source) -> Rows:
@@ -232,7 +243,8 @@ class Traits(NamedTuple):
 
     memory_bytes: kept between rounds; down_bytes, up_bytes: received and sent each round, in all its
       exchanges, in a graph from and to each neighbour; survey_bytes: the same of the first of two exchanges;
-      flops: of one example forward; parameters: numbers in the model; sent: numbers in a message.
+      flops: of one example forward; parameters: numbers in the model; sent: numbers in a message;
+      masked: numbers that a secure sum masks of each client, 0 where messages are summed as they are.
     personal: whether clients keep models of their own; adapts: whether they are judged by models
       that are made for it; consensus: whether clients are judged by their own, and all rows together by the
       average of these; measures: columns that the algorithm and the stages add to judged rounds.
@@ -253,6 +265,7 @@ class Traits(NamedTuple):
     pooled: bool
     consensus: bool
     measures: tuple[str, ...]
+    masked: int
     together: int
     answers: Answers | None = None
 
@@ -277,17 +290,19 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         survey = trees.nbytes(start), trees.nbytes(answer)
         sending = parts.channel if parts.privacy.ring is None else parts.privacy
         told = parts.channel.announced + parts.privacy.announced
-        stages = parts.channel.init(message), parts.privacy.init(message), ()
+        stages = parts.channel.init(message), parts.privacy.init(message), (), jnp.zeros((), jnp.uint32)
         memory = (
             parts.algorithm.init_memory(model),
             parts.channel.init_memory(message),
             parts.privacy.init_memory(message),
         )
+        masked = secured.length(s.experiment, parts, summand_of(s, parts, start, model, message))
         found.append(
             Traits(
                 memory_bytes=trees.nbytes(memory),
                 down_bytes=trees.nbytes((start, surveyed)) + told,
-                up_bytes=trees.nbytes(answer) + sending.nbytes(message),
+                up_bytes=trees.nbytes(answer)
+                + (secured.nbytes(s.experiment.secure, masked) or sending.nbytes(message)),
                 survey_bytes=survey if parts.algorithm.survey else None,
                 flops=parts.task.flops,
                 parameters=trees.size(model.params),
@@ -297,6 +312,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
                 pooled=parts.algorithm.pooled,
                 consensus=isinstance(parts.algorithm.aggregate, Exchange),
                 measures=tuple(sorted(parts.measures(server, stages))),
+                masked=masked,
                 together=parts.task.joint if asked else 0,
             )
         )
@@ -327,7 +343,7 @@ def check_topology(e: Experiment, parts: Parts) -> None:
         not star,
         f"algorithm={name} has no server, and topology=star is one; choose a graph, such as topology=ring",
     )
-    for group, without in (("channel", ["direct"]), ("privacy", ["none", "record"])):
+    for group, without in (("channel", ["direct"]), ("privacy", ["none", "record"]), ("secure", ["none"])):
         chosen = getattr(e, group).name
         require(
             chosen in without,
@@ -403,6 +419,27 @@ def exchanged(
 def message_of(s: Structure, parts: Parts, start: Tree, model: Model) -> Tree:
     """Zeros shaped and typed like one client's message."""
     return exchanged(s, parts, start, model).message
+
+
+def summand_of(s: Structure, parts: Parts, start: Tree, model: Model, message: Tree | None = None) -> Tree:
+    """Zeros shaped and typed like what one client adds to the sum, and its reports; () where messages are not
+    summed."""
+    if parts.reduction is None:
+        return ()
+    message = message_of(s, parts, start, model) if message is None else message
+
+    def sent(message: Tree, weight: Array) -> Tree:
+        key = keys.run_key(jnp.zeros(2, jnp.uint32), keys.INIT)
+        reports = []
+        for through in (parts.channel, parts.privacy):
+            told = through.announce(through.init(message), key)
+            reports.append(through.report(message, told))
+            message, _ = through.client(message, through.init_memory(message), told, key)
+        assert parts.reduction is not None
+        return parts.reduction.lift(message, weight), tuple(reports)
+
+    shapes = jax.eval_shape(sent, message, jnp.zeros((), s.number_dtype))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
 def _exchanged(

@@ -29,6 +29,7 @@ class TeamPlan:
     widths: Widths
     versions: int
     loads: Sequence[Load]
+    masked: int = 0
     slots: list[np.ndarray] = field(default_factory=list)
     ahead: dict[int, Plan] = field(default_factory=dict)
     constant: tuple[tuple[bool, ...], Plan] | None = None
@@ -61,7 +62,7 @@ class TeamPlan:
                 graph = None
                 if self.widths.clients:
                     graph = topology.Graph(*(x[i] for x in self.layout.inputs.graph))
-                known[key] = schedule(lane, rows, steps, load, self.last, graph)
+                known[key] = schedule(lane, rows, steps, load, self.last, graph, self.masked)
             found.append(known[key])
         return found
 
@@ -70,7 +71,8 @@ class TeamPlan:
         return self.lanes[0].experiment.world
 
     def select(self, rnd: int) -> list[Selection | None]:
-        """Every lane's cohort in round `rnd`; None where the lane has had its rounds."""
+        """Every lane's cohort in round `rnd`; None where the lane has had its rounds, or this one comes to
+        nothing."""
         chosen: list[Selection | None] = [None] * self.widths.lanes
         met: dict[int, Meeting] = {}
         for i, (lane, its) in enumerate(zip(self.lanes, self.schedules, strict=True)):
@@ -78,6 +80,8 @@ class TeamPlan:
                 continue
             if id(its) not in met:
                 met[id(its)] = its.meet(rnd)
+            if met[id(its)].given_up:
+                continue
             cohort, ages, steps = met[id(its)][:3]
             version = ((rnd - ages) % self.versions).astype(np.int32)
             if self.widths.clients:
@@ -104,7 +108,7 @@ class TeamPlan:
     @property
     def steady(self) -> bool:
         """Whether every round is the same."""
-        return world.steady(self.world) and not self.drifts
+        return self.schedules[0].steady and not self.drifts
 
     def held(self, lane: int, rnd: int) -> tuple[np.ndarray, np.ndarray]:
         """(first training row, how many) that each training client of a lane trains on in round `rnd`."""

@@ -16,7 +16,7 @@ from fedsim import algorithms, local, tasks, topology, trees, world
 from fedsim.algorithms import Algorithm
 from fedsim.attack import ATTACKS
 from fedsim.base import require
-from fedsim.config import Experiment
+from fedsim.config import Experiment, SecureSum
 from fedsim.model import Spec, Task
 from fedsim.simulate.packing import Widths
 
@@ -86,7 +86,9 @@ def widths(
     target = max(1, int(fits))
     steps = opt.steps or opt.epochs * max(1, rows / clients / batch)
     round_flops = size * steps * step_flops
-    shared = round_flops > tuning.round_flops
+    # Where the host runs a protocol among clients, a round at a time and with every message by itself.
+    exact = isinstance(experiment.secure, SecureSum) and experiment.secure.mode == "exact"
+    shared = exact or round_flops > tuning.round_flops
     threads = experiment.numerics.threads
     spread = not shared and size >= threads and round_flops > tuning.spread_flops
     devices = threads if spread else 1
@@ -98,7 +100,8 @@ def widths(
     root = 1 if rule.root else 0  # the server's own rows make one item more
     size, most = size + root, most + root
     block = experiment.numerics.block or block_width(size, target, multiple)
-    group = 1 if needs_stack(experiment, aggregate) else experiment.numerics.group or group_width(size, block)
+    apart = exact or needs_stack(experiment, aggregate)
+    group = 1 if apart else experiment.numerics.group or group_width(size, block)
     require(
         block % group == 0 or group % block == 0,
         f"numerics.group={group} must divide numerics.block={block} or be a multiple of it",

@@ -10,7 +10,7 @@ from fedsim.accounting import accountants
 from fedsim.accounting.correlated import composition, period, tree_sensitivity
 from fedsim.accounting.events import Gaussian, Matrix, PoissonGaussian, blt_coefficients
 from fedsim.accounting.releases import EVERYONE, RELEASES, Clients, in_the_clear
-from fedsim.base import Refusal
+from fedsim.base import Refusal, RequestError
 from fedsim.config.world import Blocks, Cyclic, Fixed
 from fedsim.run import budget
 from fedsim.simulate.build import with_strategy
@@ -107,8 +107,8 @@ def test_releases_of_runs():
 
 def settled(**privacy):
     e = small.experiment(algorithm={"name": "fedavg", "weighting": "uniform"}, world="all", privacy=privacy)
-    lanes = budget.settled([with_strategy(small.lane(e))])
-    return lanes[0].experiment.privacy, budget.statement(e, lanes)
+    lanes = budget.settled([with_strategy(small.lane(e))], small.federation())
+    return lanes[0].experiment.privacy, budget.statement(e, lanes, small.federation())
 
 
 def test_a_run_states_what_its_strategy_costs():
@@ -118,7 +118,7 @@ def test_a_run_states_what_its_strategy_costs():
     assert isinstance(privacy, config.BltPrivacy) and privacy.rounds == 3
     column = blt_coefficients(privacy.decay, privacy.scale, 3)
     moved = np.linalg.norm(toeplitz(column / np.linalg.norm(column), 3).sum(axis=1))
-    one = Gaussian(noise_multiplier=2.0 / moved)
+    one = Gaussian(noise_multiplier=2.0 / float(moved))
     exact = accountants.epsilon([(one, 1)], said["delta"], "replace_special").epsilon
     assert said["epsilon"] == pytest.approx(exact, rel=1e-6) and said["relation"] == "replace_special"
     # A budget is met with the least noise there is.
