@@ -13,6 +13,7 @@ from math import ceil, floor, sqrt
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from fedsim.accounting import losses
 
@@ -99,7 +100,8 @@ def gaussian_pld(noise: float, rate: float, replaced: bool, rows: int = 1) -> An
     def discretised(which: int, least: float, most: float) -> Any:
         low, high = floor(least / INTERVAL), ceil(most / INTERVAL)
         divergences = losses.deltas(pair, np.arange(low, high + 1) * INTERVAL)[which]
-        return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(INTERVAL, low, high, divergences)
+        found = losses.masses(divergences, INTERVAL)
+        return pld_pmf.DensePLDPmf(INTERVAL, low, found, float(divergences[-1]), pessimistic_estimate=True)
 
     removed = discretised(0, least, most)
     if replaced or rate == 1:  # the same either way
@@ -117,19 +119,14 @@ def laplace_pld(noise: float, rate: float) -> Any:
 
 @lru_cache(maxsize=64)
 def truncated_pld(noise: float, rate: float, population: int, cap: int, replaced: bool) -> Any:
-    from dp_accounting import NeighboringRelation
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    return pld.from_truncated_subsampled_gaussian_mechanism(
-        population,
-        rate,
-        cap,
-        noise,
-        value_discretization_interval=INTERVAL,
-        neighboring_relation=(
-            NeighboringRelation.REPLACE_ONE if replaced else NeighboringRelation.ADD_OR_REMOVE_ONE
-        ),
-    )
+    """Of a Poisson sample cut to `cap` units (Ganesh, arXiv 2508.15089): where it is cut, a unit that is in it
+    stands in another's place, so that the sum moves twice as far, either way."""
+    plain = gaussian_pld(noise, rate, replaced)
+    cut = float(stats.binom.sf(cap - 1, population - 1, rate))  # that it is, where one more unit is drawn
+    if cut == 0:
+        return plain
+    inside = float(stats.binom.sf(cap, population, rate)) * cap / (cut * population)
+    return gaussian_pld(noise / 2, inside, True).compute_mixture(plain, cut)
 
 
 def repeated_gaussian_pld(noise: float, times: int, replaced: bool) -> Any:

@@ -138,6 +138,12 @@ def test_a_truncated_poisson_sample_is_no_better_than_it_can_be():
     for e in (0.1, 0.5, 1.0):
         true, found = divergence(gone, there, e), delta([(event, 1)], e, ADD)
         assert true <= found and delta([(plain, 1)], e, ADD) < found
+    from dp_accounting.pld import privacy_loss_distribution as theirs
+
+    known = theirs.from_truncated_subsampled_gaussian_mechanism(n, rate, cap, noise, 1e-2)
+    assert delta([(event, 3)], 0.5, ADD) == pytest.approx(
+        known.self_compose(3).get_delta_for_epsilon(0.5), rel=1e-3
+    )
     roomy = TruncatedGaussian(noise_multiplier=noise, rate=rate, population=n, cap=n)
     assert delta([(roomy, 1)], 0.5, ADD) == pytest.approx(delta([(plain, 1)], 0.5, ADD), rel=1e-6)
 
