@@ -168,7 +168,7 @@ def whole_numbers(experiment: Experiment, clients: Clients, rounds: int) -> Rele
     """privacy=discrete_gaussian and skellam: in every round the noise of those who came, and no more."""
     privacy = experiment.privacy
     assert isinstance(privacy, InRing)
-    _by_chance(experiment.world)
+    _by_chance(experiment)
     if clients.came is None or clients.numbers is None:
         raise Refusal(
             f"what privacy={privacy.name} releases depends on how many clients come to each round and on how "
@@ -190,7 +190,7 @@ def single_messages(experiment: Experiment, clients: Clients, rounds: int) -> Re
     """privacy=local_gaussian: the server sees every message, with its own noise."""
     privacy = experiment.privacy
     assert isinstance(privacy, LocalGaussian)
-    _by_chance(experiment.world)
+    _by_chance(experiment)
     return Released(
         unit="client",
         sampler="every client in every round, towards the server",
@@ -201,8 +201,15 @@ def single_messages(experiment: Experiment, clients: Clients, rounds: int) -> Re
     )
 
 
-def _by_chance(world: WorldConfig) -> None:
-    """Refuse worlds in which who takes part, which is seen, tells of the data."""
+def _by_chance(experiment: Experiment) -> None:
+    """Refuse where who takes part, which is seen, tells of the data."""
+    world = experiment.world
+    if getattr(experiment.system, "deadline", None) is not None:
+        raise Refusal(
+            "system.deadline leaves out who takes too long, and so tells how many rows clients have: no "
+            "epsilon would be true",
+            "set system.deadline=null",
+        )
     if isinstance(world, BySize | PowerOfChoice | Asynchronous):
         raise Refusal(f"world={world.name} {_WITHOUT[type(world)]}: no epsilon would be true", _NEAREST)
 

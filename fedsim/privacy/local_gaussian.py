@@ -5,8 +5,7 @@ multiplier z to each client in every round that it takes part in, whatever sampl
 client's data are replaced by others', its message moves by up to twice the clip norm.
 
 Source: Dwork and Roth, "The Algorithmic Foundations of Differential Privacy", 2014, appendix A (the
-Gaussian mechanism), and Kasiviswanathan et al., "What Can We Learn Privately?", FOCS 2008, Def. 2.2 (the
-local model).
+Gaussian mechanism), and Kasiviswanathan et al., "What Can We Learn Privately?", FOCS 2008 (the local model).
 
 Draws are of the run's dtype: what a simulation needs, not what withstands an attack on low bits (Mironov,
 "On Significance of the Least Significant Bits for Differential Privacy", CCS 2012).

@@ -214,6 +214,7 @@ def test_a_fine_ring_without_noise_is_fedavg():
     assert 0 < np.linalg.norm(found - exact) < step * sqrt(8)
 
 
+@pytest.mark.long
 def test_bits_do_not_depend_on_how_the_cohort_is_summed():
     """The same messages in blocks of one, by groups of one or all in one: sums of whole numbers are exact."""
     cut = [experiment(rounds=2, numerics={"block": 1, "group": group}) for group in (1, 6)]

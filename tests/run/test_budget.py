@@ -274,3 +274,10 @@ def test_records_are_paid_for_at_each_region():
     wanted = replace(e.privacy, **target)
     (found,) = lanes(replace(e, privacy=wanted))
     assert found.experiment.privacy.noise_multiplier > 1.0
+
+
+def test_randomised_labels_cost_their_epsilon_once_for_every_model():
+    e = make(name="randomised_response", epsilon=2.0)
+    said = state(e)
+    assert (said["epsilon"], said["delta"], said["unit"]) == (2.0, 0.0, "label")
+    assert "models" not in said
