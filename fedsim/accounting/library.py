@@ -119,7 +119,7 @@ def laplace_pld(noise: float, rate: float) -> Any:
 
 @lru_cache(maxsize=64)
 def truncated_pld(noise: float, rate: float, population: int, cap: int, replaced: bool) -> Any:
-    """Of a Poisson sample cut to `cap` units (Ganesh, arXiv 2508.15089): where it is cut, a unit that is in it
+    """Of a Poisson sample cut to `cap` units (Ganesh, arXiv 2508.15089): where it is cut, a unit in it
     stands in another's place, so that the sum moves twice as far, either way."""
     plain = gaussian_pld(noise, rate, replaced)
     cut = float(stats.binom.sf(cap - 1, population - 1, rate))  # that it is, where one more unit is drawn
