@@ -15,7 +15,7 @@ import numpy as np
 Array = jax.Array
 Key = jax.Array
 
-INIT, TRAIN, CHANNEL, SERVER, LABELS = range(5)  # purposes
+INIT, TRAIN, CHANNEL, SERVER, LABELS, AUDIT = range(6)  # purposes
 
 # With 8 some orders of four rows came up 5 % more often than others; with 16 none can be told apart.
 _HALF_ROUNDS = 16

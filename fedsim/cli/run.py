@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from fedsim.base import FAILED, SUCCESS, RequestError, digest
-from fedsim.cli import custom, output, progress, requested
+from fedsim.cli import audited, custom, output, progress, requested
 from fedsim.cli.arguments import Options, Parser, add_json, add_overrides, add_quiet
 
 # What `--json` promises; the rest of the manifest follows.
@@ -21,6 +21,7 @@ PROMISED = (
     "seconds",
     "seconds_per_round",
     "privacy",
+    "audit",
 )
 MOST_CLIENTS = 20  # shown; all of them are in the store
 
@@ -156,6 +157,8 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
             out, [[site, *(found.get(n) for n in names)] for site, found in rows.items()], ["", *names]
         )
     differ = {k: v for k, v in (manifest.get("heterogeneity") or {}).items() if v is not None}
+    for line in audited.lines(manifest):
+        print(line, file=out)
     if differ:
         print(f"clients differ: {output.show(differ)}", file=out)
     if len(clients) > MOST_CLIENTS:

@@ -14,6 +14,7 @@ from fedsim.config import (
     aggregator,
     algorithm,
     attack,
+    audit,
     channel,
     data,
     decentralised,
@@ -50,6 +51,7 @@ from fedsim.config.algorithm import (
     Scaffold,
 )
 from fedsim.config.attack import AttackConfig, Honest
+from fedsim.config.audit import AuditConfig, NoAudit
 from fedsim.config.channel import (
     ChannelConfig,
     Direct,
@@ -179,6 +181,7 @@ class Experiment:
     system: SystemConfig = choice("system", NoSystem())
     topology: TopologyConfig = choice("topology", Star())
     secure: SecureConfig = choice("secure", NoSecure())
+    audit: AuditConfig = choice("audit", NoAudit())
     tune: Tune = field(default_factory=Tune)
     evaluate: Evaluate = field(default_factory=Evaluate)
     results: str = "results/store"
@@ -192,6 +195,7 @@ class Experiment:
             "and with split=drift rows change places, so that labels would be answered for again and again; "
             "choose another split, or privacy=local_gaussian",
         )
+        self.audit.check(self)
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -213,6 +217,7 @@ MEMBERS: dict[str, dict[str, type]] = {
     "task": task.MEMBERS,
     "aggregator": aggregator.MEMBERS,
     "attack": attack.MEMBERS,
+    "audit": audit.MEMBERS,
     "algorithm": algorithm.MEMBERS
     | servers.MEMBERS
     | personal.MEMBERS
@@ -251,6 +256,7 @@ __all__ = [
     "All",
     "Arrays",
     "AttackConfig",
+    "AuditConfig",
     "BandedPrivacy",
     "Blobs",
     "BltPrivacy",
@@ -298,6 +304,7 @@ __all__ = [
     "Missing",
     "Mlp",
     "Natural",
+    "NoAudit",
     "NoPrivacy",
     "NoSecure",
     "NoSystem",

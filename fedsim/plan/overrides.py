@@ -26,6 +26,7 @@ CHOICES = (
     "world",
     "system",
     "topology",
+    "audit",
     "numerics",
     "executor",
 )

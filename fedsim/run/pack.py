@@ -16,7 +16,7 @@ from fedsim.base import digest, nearest, numbers, require, to_dict
 from fedsim.config import Drift, Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
-from fedsim.run import budget, spending
+from fedsim.run import audits, budget, spending
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choice
 from fedsim.run.train import Memo, train
@@ -240,6 +240,8 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         mine = lanes[part]
         rounds = [lane.rounds for lane in mine]
         spent = engine.spent(max(rounds))[part]
+        privacy = budget.statement(job.experiment, mine, federation) | secured.said(mine, row.rounds)
+        subject = audits.Subject(job.experiment, engine, states, part, bench.sources, bench.engine)
         manifest = shared | {
             "rounds": max(rounds),
             "seconds_per_round": shared["seconds"] / max(sum(rounds), 1),
@@ -247,7 +249,8 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),
-            "privacy": budget.statement(job.experiment, mine, federation) | secured.said(mine, row.rounds),
+            "privacy": privacy,
+            "audit": audits.audited(subject, privacy),
             "heterogeneity": heterogeneity[j],
             "chosen": None if choices is None else [to_dict(c) for c in choices[j]],
         }

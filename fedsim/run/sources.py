@@ -9,8 +9,10 @@ from threading import RLock
 import numpy as np
 
 from fedsim import data
+from fedsim.audit.records import Planted, plant
 from fedsim.base import digest, require, with_numbers
 from fedsim.config import All, Experiment, Preprocess
+from fedsim.config.audit import CanaryRecords
 from fedsim.data.federation import Federation
 from fedsim.data.heterogeneity import MEASURES, measure
 from fedsim.data.partition import Partition, hold_out, partitions, pool
@@ -33,6 +35,7 @@ class Sources:
     federations: dict[str, Federation] = field(default_factory=dict)
     folds: dict[str, tuple[Federation, tuple[Partition, ...]]] = field(default_factory=dict)
     constants: dict[tuple[int, str], Constants | None] = field(default_factory=dict)
+    with_canaries: dict[str, Planted] = field(default_factory=dict)
     held: dict[tuple[int, float, int], Partition] = field(default_factory=dict)
     pooled: dict[int, Partition] = field(default_factory=dict)
     measured: dict[int, dict[str, float | None]] = field(default_factory=dict)
@@ -50,7 +53,19 @@ class Sources:
     def split(self, experiment: Experiment) -> tuple[Federation, tuple[Partition, ...]]:
         """The federation as split (features and labels may have shifted) and its folds."""
         with self._lock:
+            if isinstance(experiment.audit, CanaryRecords):
+                found = self.planted(experiment)
+                return found.federation, (found.partition,)
             return self._split(experiment)
+
+    def planted(self, experiment: Experiment) -> Planted:
+        """The federation as split, with an audit's canary records in it."""
+        assert isinstance(experiment.audit, CanaryRecords)
+        key = digest([experiment.data, experiment.split, experiment.seed, experiment.audit])
+        if key not in self.with_canaries:
+            federation, (part,) = self._split(experiment)
+            self.with_canaries[key] = plant(federation, part, experiment.audit, experiment.seed)
+        return self.with_canaries[key]
 
     def _split(self, experiment: Experiment) -> tuple[Federation, tuple[Partition, ...]]:
         key = digest([experiment.data, experiment.split, experiment.seed])
@@ -74,7 +89,7 @@ class Sources:
         """How far the clients of the first fold are from IID; of no more than a million rows, and where
         they are in memory."""
         with self._lock:
-            federation, folds = self._split(experiment)
+            federation, folds = self.split(experiment)
             if federation.columns is None or federation.rows > _MEASURED_UP_TO:
                 return dict.fromkeys(MEASURES)
             key = id(folds[0])
@@ -89,7 +104,7 @@ class Sources:
           first: -> the first model, as NumPy arrays.
         """
         with self._lock:
-            federation, folds = self._split(experiment)
+            federation, folds = self.split(experiment)
             constants = self.fit(federation, folds[0], experiment.data.preprocess)
             model = [experiment.task, experiment.numerics, experiment.data.preprocess, experiment.seed]
             key = id(folds[0]), digest(model)

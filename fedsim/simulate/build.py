@@ -66,7 +66,7 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         replace(
             first, rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
             results="", executor=Inline(), split=Natural(), system=NoSystem(),
-            secure=secured.compiled(first.secure),
+            secure=secured.compiled(first.secure), audit=first.audit.compiled,
             data=replace(Digits(), mode=first.data.mode),
         )
     )  # fmt: skip

@@ -410,6 +410,15 @@ class Engine:
             out += [{k: float(v[i]) for k, v in made.items()} for i in range(len(self.teams[t].lanes))]
         return out
 
+    def audited(self, states: list[Handles]) -> list[Tree]:
+        """What an audit's canaries came to in every lane: `canaries.Seen`, as NumPy arrays."""
+        seen = [state.stages[2] for state in self.fetch(states)]
+        return [
+            jax.tree.map(lambda x, i=i: x[i], held)
+            for held, team in zip(seen, self.teams, strict=True)
+            for i in range(len(team.lanes))
+        ]
+
     def own(self, states: list[Handles]) -> list[tuple[Tree, np.ndarray]]:
         """Every lane's (clients' own models [m, ...] as NumPy arrays, the row of each training client, -1
         for one that never took part)."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedsim import keys, topology, world
 from fedsim.attack import liars
+from fedsim.audit import joining
 from fedsim.base import numbers, require
 from fedsim.config import Experiment, SecureSum
 from fedsim.data.names import client_ids
@@ -45,7 +46,8 @@ class LaneInputs(NamedTuple):
     seed: u32[L, 2]; numbers: f[L, n], in the order of the paths; population: f32[L], clients;
     expected: f32[L], of them in a round on average; crowd: f32[L], in a round for each liar in it; graph:
     `topology.Graph`, or () where there is a server; heaviest: f32[L], a power of two that no client's weight
-    exceeds, or () where messages are not masked.
+    exceeds, or () where messages are not masked; canaries: f32[L, m], signs of an
+    audit's canary clients.
     """
 
     seed: Array
@@ -55,6 +57,7 @@ class LaneInputs(NamedTuple):
     crowd: Array
     graph: Any = ()
     heaviest: Any = ()
+    canaries: Any = ()
 
 
 class ClientTable(NamedTuple):
@@ -280,6 +283,9 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
         ),
         crowd=np.array(crowd, np.float32),
         graph=graphs(lanes, places, degree) if places else (),
+        canaries=np.stack([joining.signs(lane.experiment) for lane in lanes])
+        if lanes[0].experiment.audit.joining
+        else (),
     )
     if isinstance(lanes[0].experiment.secure, SecureSum):
         inputs = inputs._replace(

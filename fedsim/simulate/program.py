@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from fedsim import keys, trees
 from fedsim.algorithms import Cohort, Exchange
+from fedsim.audit import canaries, joining
+from fedsim.config.audit import CanaryClients
 from fedsim.secure import masking
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
@@ -24,6 +26,7 @@ from fedsim.simulate.packing import Plan
 from fedsim.simulate.parallel import items_of, place, together
 from fedsim.simulate.structure import (
     Memory,
+    Parts,
     Source,
     State,
     Structure,
@@ -39,6 +42,7 @@ from fedsim.simulate.structure import (
 
 Tree = Any
 Array = jax.Array
+Key = jax.Array
 
 _SURVEYED = 2**21  # no answer of a program has this number
 
@@ -67,13 +71,20 @@ def init(s: Structure, inputs: LaneInputs) -> State:
             stages=(
                 parts.channel.init(message),
                 parts.privacy.init(message),
-                parts.aggregator.init(message) if parts.aggregator else (),
+                _third(s, parts, message),
                 jnp.zeros((), jnp.uint32) if parts.secure else (),
             ),
             memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (s.widths.memory, *x.shape)), memory),
         )
 
     return jax.vmap(lane)(inputs.seed, inputs.numbers)
+
+
+def _third(s: Structure, parts: Parts, message: Tree) -> Tree:
+    """The state of what reads aggregates beside mechanism and channel: the aggregator, or an audit."""
+    if isinstance(s.experiment.audit, CanaryClients):
+        return canaries.unseen(s.experiment.audit.canaries)
+    return parts.aggregator.init(message) if parts.aggregator else ()
 
 
 # --- local training --------------------------------------------------------------------------
@@ -101,6 +112,22 @@ def side_by_side(one: Callable[..., Any], width: int) -> Callable[..., Any]:
         return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], arguments)))
 
     return alone
+
+
+def send(
+    parts: Parts, message: Tree, memory: Memory, stages: tuple[Tree, Tree], key: Key, serving: Key
+) -> tuple[Tree, Memory]:
+    """A message on its way through the client halves of channel and mechanism: ((what is sent, reports), the
+    client's memory). key: the client's in this round; serving: the server's."""
+    first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    # After 0 and 1, which the server's halves draw from.
+    through = parts.channel.announce(stages[0], jax.random.fold_in(serving, 2))
+    mechanism = parts.privacy.announce(stages[1], jax.random.fold_in(serving, 3))
+    through_report = parts.channel.report(message, through)
+    message, kept_channel = parts.channel.client(message, memory.channel, through, first)
+    reports = through_report, parts.privacy.report(message, mechanism)
+    message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
+    return (message, reports), Memory(memory.algorithm, kept_channel, kept_privacy)
 
 
 def local(
@@ -154,15 +181,9 @@ def local(
         if parts.attack.message is not None:
             lie = parts.attack.message(message, inputs.crowd[item.lane], jax.random.fold_in(key, 2))
             message = trees.where(item.liar, lie, message)
-        first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        # After 0 and 1, which the server's halves draw from.
-        through = parts.channel.announce(through, jax.random.fold_in(serving[item.lane], 2))
-        mechanism = parts.privacy.announce(mechanism, jax.random.fold_in(serving[item.lane], 3))
-        through_report = parts.channel.report(message, through)
-        message, kept_channel = parts.channel.client(message, memory.channel, through, first)
-        reports = through_report, parts.privacy.report(message, mechanism)
-        message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
-        return (message, reports), Memory(kept, kept_channel, kept_privacy)
+        return send(
+            parts, message, memory._replace(algorithm=kept), (through, mechanism), key, serving[item.lane]
+        )
 
     def lift(
         sent: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array, ident: Array
@@ -275,9 +296,9 @@ def finish(
     def lane(
         values: Array, seed: Array, population: Array, expected: Array, graph: Any, heaviest: Any,
         merge: Array, size: Array, active: Array, server: Tree, starts: Tree,
-        stages: tuple[Tree, Tree, Tree, Tree], found: Tree,
+        stages: tuple[Tree, Tree, Tree, Tree], found: Tree, signs: Any,
     ) -> tuple[Tree, Tree, tuple[Tree, Tree, Tree, Tree], Array]:  # fmt: skip
-        parts, _ = bind(s, values, rnd)
+        parts, cfg = bind(s, values, rnd)
         size, population, expected = (x.astype(s.number_dtype) for x in (size, population, expected))
         fixed = parts.privacy.fixed or parts.channel.fixed
         cohort = Cohort(size, population, expected if fixed else None)
@@ -291,6 +312,10 @@ def finish(
                 like = summand_of(s, parts, start, model)
                 total, beyond = parts.secure.total(total, like, heaviest)
                 clipped = masking.more(clipped, beyond)
+            if isinstance(cfg.audit, CanaryClients):
+                there = canaries.there(keys.round_key(seed, keys.AUDIT, rnd), signs, expected / population)
+                canary = _canary(s, parts, cfg.audit, server, (through, mechanism), seed, signs, rnd)
+                total = canaries.joined(total, there, canary)
             total, reports = total
             aggregate = parts.reduction.finish(total, cohort)
         else:
@@ -310,6 +335,11 @@ def finish(
                 )
         key = keys.round_key(seed, keys.SERVER, rnd)
         aggregate, mechanism = parts.privacy.server(aggregate, mechanism, jax.random.fold_in(key, 1), count)
+        if isinstance(cfg.audit, CanaryClients):
+            guarantee = parts.privacy.mechanism
+            assert guarantee is not None
+            unit, rate = guarantee.sensitivity / count, expected / population
+            kept_by_rule = canaries.look(cfg.audit, kept_by_rule, aggregate, unit, rate, rnd, there * signs)
         aggregate, through = parts.channel.server(aggregate, through, jax.random.fold_in(key, 0), count)
         # 2 and 3 are what is announced to clients.
         through = parts.channel.hear(through, reports[0], jax.random.fold_in(key, 4), count)
@@ -329,9 +359,30 @@ def finish(
     arguments = (
         inputs.numbers, inputs.seed, inputs.population, inputs.expected, inputs.graph, inputs.heaviest,
         merge, size, active, state.server, state.starts, state.stages, found,
+        inputs.canaries,
     )  # fmt: skip
     server, starts, stages, finite = jax.vmap(lane)(*arguments)
     return State(server, starts, stages, state.memory), finite
+
+
+def _canary(
+    s: Structure, parts: Parts, cfg: CanaryClients, server: Tree, stages: tuple[Tree, Tree], seed: Array,
+    signs: Array, rnd: Array,
+) -> Callable[[Array], Tree]:  # fmt: skip
+    """Number of an audit's canary -> what it adds to a round's sum and reports, as any client would."""
+    like = message_of(s, parts, parts.algorithm.send(server), parts.algorithm.model(server))
+    idents = jnp.asarray(keys.id_words(joining.ids(cfg.canaries)))
+    memory = Memory((), parts.channel.init_memory(like), parts.privacy.init_memory(like))
+    sending, serving = (keys.round_key(seed, purpose, rnd) for purpose in (keys.CHANNEL, keys.SERVER))
+    assert parts.reduction is not None and parts.privacy.mechanism is not None
+    reduction, norm = parts.reduction, parts.privacy.mechanism.sensitivity
+
+    def one(i: Array) -> Tree:
+        message = canaries.message(cfg, like, i.astype(jnp.uint32), signs[i] * norm, rnd)
+        (sent, reports), _ = send(parts, message, memory, stages, keys.of_client(sending, idents[i]), serving)
+        return reduction.lift(sent, jnp.ones((), s.number_dtype)), reports
+
+    return one
 
 
 # --- many rounds -----------------------------------------------------------------------------

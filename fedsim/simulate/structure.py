@@ -13,6 +13,7 @@ from fedsim import algorithms, channel, keys, privacy, stage, tasks, trees, worl
 from fedsim.aggregation import AGGREGATORS, Aggregator
 from fedsim.algorithms import Algorithm, Cohort, Exchange, Reduction, Stack, weighted_mean, whole_numbers
 from fedsim.attack import ATTACKS, Attack
+from fedsim.audit import canaries
 from fedsim.base import require, with_numbers
 from fedsim.config import Experiment, RecordPrivacy, SecureSum
 from fedsim.config.world import Asynchronous
@@ -54,9 +55,8 @@ class State(NamedTuple):
     """Everything that a run carries from round to round. Leading axis: lanes.
 
     server: the algorithm's; starts: [L, versions, ...], what clients start from, in a graph each at its
-    position; stages: the channel,
-    mechanism and aggregator's, and how many numbers a secure sum has clipped; memory: [L, m, ...], a row
-    per client that has taken part.
+    position; stages: the channel, mechanism and aggregator's or an audit's, and how many numbers a secure
+    sum has clipped; memory: [L, m, ...], a row per client that has taken part.
     """
 
     server: Tree
@@ -316,6 +316,9 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
                 together=parts.task.joint if asked else 0,
             )
         )
+        if s.experiment.audit.joining:
+            summed = released(s, parts, message) if parts.reduction else None
+            canaries.check(s.experiment, parts.privacy, parts.channel, message, summed)
         weighting = s.experiment.algorithm.weighting
         for member, through in (("channel", parts.channel), ("privacy", parts.privacy)):
             name = f"{member}={getattr(s.experiment, member).name}"
@@ -370,6 +373,13 @@ def check_topology(e: Experiment, parts: Parts) -> None:
         f"world={e.world.name} has a server choose by losses, and algorithm={name} has none; "
         "choose another world, such as world=uniform",
     )
+
+
+def released(s: Structure, parts: Parts, message: Tree) -> Tree:
+    """The aggregate of one message, as the mechanism's server half gets it."""
+    assert parts.reduction is not None
+    one = jnp.ones((), s.number_dtype)
+    return parts.reduction.finish(parts.reduction.lift(message, one), Cohort(one, one, one))
 
 
 def check_survey(e: Experiment, parts: Parts) -> None:

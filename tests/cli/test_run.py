@@ -2,7 +2,7 @@ import json
 
 PROMISED = [
     "run", "status", "error", "model_sha256", "rounds", "metrics", "coefficients", "seconds",
-    "seconds_per_round", "privacy",
+    "seconds_per_round", "privacy", "audit",
 ]  # fmt: skip
 
 
