@@ -13,7 +13,7 @@ import numpy as np
 from fedsim import secure, trees, world
 from fedsim.algorithms import Reduction
 from fedsim.base import FedsimError, nearest, require
-from fedsim.config import Direct, Experiment, SecureConfig, SecureSum
+from fedsim.config import Direct, Experiment, InRing, SecureConfig, SecureSum
 from fedsim.config.secure import FIELD, LightSecAgg
 from fedsim.config.world import Asynchronous
 from fedsim.data.rng import generator
@@ -115,6 +115,13 @@ def check(e: Experiment, clients: int, names: Sequence[str]) -> None:
     for name in cfg.drop:
         require(name in names, f"secure.drop: no training client is called {name!r}; {nearest(name, names)}")
     secure.check(cfg, world.mean_size(e.world, clients), world.most(e.world, clients))
+    if isinstance(e.privacy, InRing) and cfg.drops:
+        least = secure.terms(cfg, world.expected(e.world, clients)).threshold
+        require(
+            e.privacy.contributors <= least,
+            f"privacy.contributors={e.privacy.contributors:g} clients' noise is counted on, and a round in "
+            f"which clients are lost counts with secure.threshold={least}; set it to {least} or fewer",
+        )
     if cfg.mode == "exact":
         try:
             import fedsim.secure.crypto  # noqa: F401

@@ -13,7 +13,12 @@ from fedsim.run import spending
 from tests.simulate import small
 from tests.simulate.small import assert_same_bits, flat
 
-PROTOCOLS = [name for name in config.MEMBERS["secure"] if name != "none"]
+PROTOCOLS = [
+    # Whose messages flow like Bonawitz's.
+    pytest.param(name, marks=[pytest.mark.long] * (name == "secagg_plus"))
+    for name in config.MEMBERS["secure"]
+    if name != "none"
+]
 ROUNDS = 5
 # Of four, one or two are lost in most rounds, in each of the protocol's rounds at times.
 WORLD = {"name": "uniform", "cohort": 4}
@@ -77,6 +82,29 @@ def test_packed_as_alone_and_whatever_its_numbers() -> None:
     assert_same_bits(both.states[1], other.states[0])
 
 
+@pytest.mark.long  # compiles the mechanism's program twice
+def test_whole_numbers_of_a_mechanism_pass_through_as_they_are() -> None:
+    """Their sum under masks is their sum, to the bit."""
+    mechanism = {"name": "discrete_gaussian", "contributors": 3.0, "noise_multiplier": 0.1}
+    plain, masked = (
+        small.train(
+            [
+                small.lane(
+                    small.experiment(
+                        world=WORLD,
+                        algorithm={"name": "fedavg", "weighting": "uniform"},
+                        privacy=mechanism,
+                        secure=name,
+                    )
+                )
+            ]
+        )
+        for name in ("none", "bonawitz")
+    )
+    assert_same_bits(plain.states[0].server, masked.states[0].server)
+    assert masked.engine.measures(masked.handles)[0]["clipped_values"] == 0
+
+
 def test_numbers_beyond_the_range_are_counted_by_lane_and_round() -> None:
     narrow = experiment(range=0.01)
     run = small.train([small.lane(narrow), small.lane(experiment(range=4.0))], stops=[1, ROUNDS])
@@ -127,6 +155,14 @@ def test_machines_take_longer_by_what_the_protocol_sends() -> None:
         ({"algorithm": "mime"}, "asks clients a first time"),
         ({"algorithm": "pooled", "world": "all"}, "1 take part in a round"),
         ({"algorithm": "dpsgd", "topology": "ring"}, "set secure=none"),
+        (
+            {
+                "algorithm": {"name": "fedavg", "weighting": "uniform"},
+                "privacy": {"name": "skellam", "contributors": 4.0},
+                "secure": {"name": "bonawitz", "drop": {"site 1": "mask"}},
+            },
+            "counts with secure.threshold=3; set it to 3 or fewer",
+        ),
         ({"world": {**WORLD, "staleness": 1}}, "with world.staleness=0"),
         ({"world": {"name": "power_of_choice", "cohort": 3, "candidates": 4}}, "tell their losses"),
         ({"secure": {"name": "bonawitz", "threshold": 5}}, "more than the 4 clients"),
