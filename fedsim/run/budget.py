@@ -14,10 +14,11 @@ from fedsim import world
 from fedsim.accounting import ledger
 from fedsim.accounting.releases import MEASURED, Clients
 from fedsim.base import Refusal
-from fedsim.config import Accounted, Experiment, RecordPrivacy, TimedSystem
+from fedsim.config import Accounted, Experiment, RecordPrivacy, SecureSum, TimedSystem
 from fedsim.config.world import Asynchronous
 from fedsim.data.federation import Federation
 from fedsim.data.units import units
+from fedsim.simulate import secured
 from fedsim.simulate.build import program_structure
 from fedsim.simulate.lanes import Lane, local_steps
 from fedsim.simulate.structure import Traits
@@ -98,5 +99,7 @@ def _came(lane: Lane, clients: Clients) -> tuple[int, ...]:
     rows = np.array(clients.rows)
     most = max(e.tune.rounds or (e.rounds,))
     people = [world.People(len(rows), rows, e.seed, r, lane.clients, most) for r in range(most)]
-    asked = [world.asked(e.world, one) for one in people]
-    return tuple(len(world.arriving(e.world, e.seed, r, who)) for r, who in enumerate(asked))
+    sent = [world.arriving(e.world, e.seed, r, world.asked(e.world, one)) for r, one in enumerate(people)]
+    if isinstance(e.secure, SecureSum):  # who is lost in its protocol takes the noise along
+        sent = [secured.meet(e, r, who, clients.names, 1).survivors for r, who in enumerate(sent)]
+    return tuple(map(len, sent))

@@ -281,3 +281,16 @@ def test_randomised_labels_cost_their_epsilon_once_for_every_model():
     said = state(e)
     assert (said["epsilon"], said["delta"], said["unit"]) == (2.0, 0.0, "label")
     assert "models" not in said
+
+
+def test_who_is_lost_in_a_secure_sum_takes_its_noise_along():
+    """Four hospitals add a share each; one that is lost under way is one share less in every round."""
+
+    def came(**secure):
+        e = make(name="skellam", contributors=3.0, noise_multiplier=3.0)
+        masked = {"name": "bonawitz", "threshold": 3} | secure
+        return state(replace(e, secure=config.experiment(BASE | {"secure": masked}).secure))["epsilon"]
+
+    assert came() < came(drop={"Cleveland": "mask"})
+    # It has sent its message when it is lost, so that it is in the sum.
+    assert came() == came(drop={"Cleveland": "unmask"})
