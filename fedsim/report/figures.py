@@ -1,67 +1,39 @@
-"""Figures: what each site gains, and how methods converge. Same rows, same bytes."""
+"""Figures: what each site gains, how methods converge, a metric against a choice. Same rows, same bytes."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fedsim.base import RequestError
 from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness
+from fedsim.report.against import against
+from fedsim.report.drawing import (
+    COLOURS,
+    GREY,
+    LINES,
+    MARKERS,
+    ONCE,
+    Drawing,
+    beside,
+    canvas,
+    caption,
+    drawing,
+    in_plan,
+    left_out,
+    looks_of,
+    numeric,
+    seeds_of,
+    style,
+)
 from fedsim.report.intervals import NOTE, mean_interval
-from fedsim.report.rows import Key, Rows, Value, chosen, observe, options, plain
+from fedsim.report.rows import Key, Rows, Value, observe, options
 from fedsim.report.spec import FigureSpec, ReportSpec
 from fedsim.report.tables import NoRuns, leave_out, sources
 from fedsim.report.words import say
-
-# Okabe and Ito 2008: told apart under every common colour blindness. Yellow is left out: too pale.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
-ONCE: Any = (0, (1.2, 1.2))
-GREY = "#595959"
-
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.labelsize": 9,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 10,
-    "axes.unicode_minus": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "svg.hashsalt": "fedsim",  # else the ids in the file are drawn at random
-    "xtick.color": GREY,
-    "xtick.labelcolor": "black",
-    "ytick.color": GREY,
-    "ytick.labelcolor": "black",
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure and the rows behind it: png and svg are file contents, csv has one line per point."""
-
-    name: str
-    png: bytes
-    svg: bytes
-    csv: str
 
 
 def figures(
@@ -79,7 +51,7 @@ def figures(
     made = []
     for figure in spec.figures:
         try:
-            draw = {"gain": _gain, "convergence": _convergence}[figure.kind]
+            draw = {"gain": _gain, "convergence": _convergence, "against": against}[figure.kind]
             with style():
                 made.append(draw(rows, figure, spec.labels, footnote))
         except RequestError as error:
@@ -129,7 +101,7 @@ def _gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
         for key, seeds in pairs.items()
         if seeds
     }
-    methods = _ordered({method for _, method in pairs}, spec, rows)
+    methods = in_plan({method for _, method in pairs}, spec, rows)
     sites = sorted({site for site, _ in pairs}, key=lambda s: (-_mean_gain(s, ends), str(s)))
     sizes = observe(
         rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=_of_baseline(spec)
@@ -143,7 +115,7 @@ def _gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
     width = min(14.0, max(6.4, 2.9 + room))
     fig, ax = canvas(width, 4.0)
     slot = 0.76 / len(methods)
-    looks = _looks(methods, spec)
+    looks = looks_of(methods, spec)
     for m, method in enumerate(methods):
         colour, place = looks[method]
         at = [
@@ -169,9 +141,9 @@ def _gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
         ax.axvline(s - 0.5, color="#E6E6E6", linewidth=0.8)
     for s, site in enumerate(sites):
         if not any((site, method) in ends for method in methods):
-            _beside(ax, "undefined", (s, 0), (0, 4), "data", ha="center", color=GREY)
+            beside(ax, "undefined", (s, 0), (0, 4), "data", ha="center", color=GREY)
     ax.axhline(0, color="black", linewidth=1, zorder=1.5)
-    _beside(ax, baseline, (1, 0), (4, 0), ("axes fraction", "data"), va="center", fontsize=8, color=GREY)
+    beside(ax, baseline, (1, 0), (4, 0), ("axes fraction", "data"), va="center", fontsize=8, color=GREY)
     ax.set_xlim(-0.5, len(sites) - 0.5)
     ax.margins(y=0.08)
     ax.grid(axis="x", visible=False)
@@ -183,13 +155,13 @@ def _gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
         ax.set_xticks(range(len(sites)), [""] * len(sites))
         for s, tick in enumerate(ticks):
             for i, line in enumerate(tick.splitlines()):
-                _beside(ax, line, (s, 0), (0, -14 - 11 * i), ("data", "axes fraction"), ha="center")
+                beside(ax, line, (s, 0), (0, -14 - 11 * i), ("data", "axes fraction"), ha="center")
     ax.set_ylabel(_gain_words(spec, metric, baseline))
     ax.set_title(spec.title or f"{metric}: each method against {baseline}, by {say(spec.source, labels)}")
     count = {len(seeds) for seeds in pairs.values() if seeds}
     caption(
         fig,
-        f"Mark: mean over {_seeds(count)} of differences paired by seed. "
+        f"Mark: mean over {seeds_of(count)} of differences paired by seed. "
         f"Bar: 95 % interval ({NOTE[spec.interval]}). n: rows tested.",
         *left_out(rows, spec),
         *footnote,
@@ -200,7 +172,7 @@ def _gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
         (site, method, seed, *values)
         for site in sites
         for method in methods
-        for seed, values in sorted(pairs.get((site, method), {}).items(), key=lambda item: _numeric(item[0]))
+        for seed, values in sorted(pairs.get((site, method), {}).items(), key=lambda item: numeric(item[0]))
     ]
     return drawing(
         spec.name,
@@ -272,12 +244,12 @@ def curves(rows: Rows, spec: FigureSpec) -> dict[Value, dict[int, dict[Value, fl
 
 def _convergence(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list[str]) -> Drawing:
     by_method = curves(rows, spec)
-    methods = _ordered(set(by_method), spec, rows)
+    methods = in_plan(set(by_method), spec, rows)
     metric = say(spec.metric, labels)
     fig, ax = canvas(7.2, 4.0)
     right = max(r for rounds in by_method.values() for r in rounds)
     left = min((r for rounds in by_method.values() if len(rounds) > 1 for r in rounds), default=0)
-    looks = _looks(methods, spec)
+    looks = looks_of(methods, spec)
     texts: list[tuple[float, str, str]] = []
     for method in methods:
         colour, place = looks[method]
@@ -308,7 +280,7 @@ def _convergence(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footno
     dotted = " Dotted: evaluated once." if any(len(rounds) == 1 for rounds in by_method.values()) else ""
     caption(
         fig,
-        f"Line: mean over {_seeds(count)}. Band: 95 % interval ({NOTE[spec.interval]}).{dotted}",
+        f"Line: mean over {seeds_of(count)}. Band: 95 % interval ({NOTE[spec.interval]}).{dotted}",
         *left_out(rows, spec),
         *footnote,
     )
@@ -317,7 +289,7 @@ def _convergence(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footno
         (method, seed, rnd, value)
         for method in methods
         for rnd, values in by_method[method].items()
-        for seed, value in sorted(values.items(), key=lambda item: _numeric(item[0]))
+        for seed, value in sorted(values.items(), key=lambda item: numeric(item[0]))
     ]
     return drawing(spec.name, fig, (spec.by, "seed", "round", spec.metric), lines)
 
@@ -367,85 +339,3 @@ def _apart(heights: Sequence[float], gap: float, bottom: float, top: float) -> l
     flat = [value for value, count in blocks for _ in range(count)]
     ceiling = max(top - (len(heights) - 1) * gap, bottom)
     return [min(max(value, bottom), ceiling) + i * gap for i, value in enumerate(flat)]
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The same look and bytes whatever the user's matplotlibrc says."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
-
-
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    fig = Figure(figsize=(width, height), dpi=160, layout="constrained")
-    FigureCanvasAgg(fig)
-    return fig, fig.add_subplot()
-
-
-def _beside(ax: Axes, text: str, at: Any, offset: Any, system: Any, **look: Any) -> None:
-    """Text `offset` points away from `at`, by its baseline."""
-    look = {"va": "baseline", "annotation_clip": False, **look}
-    ax.annotate(text, at, offset, xycoords=system, textcoords="offset points", **look)
-
-
-def left_out(rows: Rows, spec: FigureSpec) -> list[str]:
-    """What a reader must know of runs that the figure should show and cannot."""
-    runs = [run for run in rows.runs if chosen(run, {d: w for d, w in spec.where.items() if d != spec.by})]
-    if spec.by in spec.where:
-        shown = [*options(spec.where[spec.by]), spec.baseline]
-        runs = [run for run in runs if chosen(run, {spec.by: shown})]
-    diverged = sum(run.diverged for run in runs)
-    unfinished = sum(not run.done for run in runs) - diverged + len(rows.missing)
-    words = [f"{diverged} diverged"] * bool(diverged) + [f"{unfinished} did not finish"] * bool(unfinished)
-    return [f"Left out: of the runs, {' and '.join(words)}."] if words else []
-
-
-def caption(fig: Figure, *lines: str) -> None:
-    fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=GREY)
-
-
-def _seeds(counts: set[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return (f"{low} to {high}" if low < high else f"{high}") + f" seed{'s' if high != 1 else ''}"
-
-
-def _ordered(methods: set[Value], spec: FigureSpec, rows: Rows) -> list[Value]:
-    """As listed under `where`, then as in the plan."""
-    cells = rows.planned or tuple(run.cell for run in rows.runs)
-    listed = [*map(str, options(spec.where.get(spec.by, [])))]
-    listed += [str(plain(cell[spec.by])) for cell in cells if spec.by in cell]
-    rank = {name: i for i, name in reversed(list(enumerate(listed)))}
-    return sorted(methods, key=lambda m: (rank.get(str(m), len(listed)), str(m)))
-
-
-def _looks(methods: Sequence[Value], spec: FigureSpec) -> dict[Value, tuple[str, int]]:
-    """{method: (colour, its place)}. The baseline is grey, so its rivals look alike with and without it."""
-    rivals = [m for m in methods if str(m) != spec.baseline]
-    looks = {m: (COLOURS[i % len(COLOURS)], i) for i, m in enumerate(rivals)}
-    return {m: looks.get(m, (GREY, 0)) for m in methods}
-
-
-def _numeric(seed: Value) -> tuple[float, str]:
-    return (float(seed), "") if isinstance(seed, int | float) else (float("inf"), str(seed))
-
-
-def drawing(name: str, fig: Figure, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> Drawing:
-    out = io.StringIO()
-    write = csv.writer(out, lineterminator="\n").writerow
-    write(header)
-    for line in lines:
-        write([repr(v) if isinstance(v, float) else v for v in line])
-    png, svg = io.BytesIO(), io.BytesIO()
-    # No dates and no versions: the same rows give the same bytes.
-    fig.savefig(
-        png, format="png", dpi=160, facecolor="white", metadata={"Software": None}, bbox_inches="tight"
-    )
-    fig.savefig(
-        svg, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, bbox_inches="tight"
-    )
-    return Drawing(name, png.getvalue(), svg.getvalue(), out.getvalue())

@@ -128,15 +128,16 @@ class FigureSpec:
     """One figure.
 
     kind: `gain`: what each site gains over the `baseline` method, paired by seed; `convergence`: a
-      metric by round.
+      metric by round; `against`: a metric by the values of the dimension `x`, a panel per site.
     by: the dimension that is told apart by colour.
-    level: as in a table; null: `site` for gain, `pooled` for convergence.
+    level: as in a table; null: `site` for gain, else `pooled`.
     """
 
     name: str
-    kind: Literal["gain", "convergence"]
+    kind: Literal["gain", "convergence", "against"]
     metric: str = "auroc"
     by: str = "algorithm"
+    x: str | None = None
     baseline: str = "local"
     level: Level | None = None
     where: dict[str, Any] = field(default_factory=dict)
@@ -144,7 +145,13 @@ class FigureSpec:
     interval: Method = "t"
 
     def __post_init__(self) -> None:
-        allowed = ("site", "client") if self.kind == "gain" else ("pooled", "mean", "weighted_mean", "worst")
+        one, several = ("site", "client"), ("pooled", "mean", "weighted_mean", "worst")
+        allowed = {"gain": one, "convergence": several, "against": one + several}[self.kind]
+        require(
+            (self.x is not None) == (self.kind == "against"),
+            f"figure {self.name}: x is the dimension of kind=against, got x={self.x} with kind={self.kind}; "
+            "set both or neither",
+        )
         require(
             self.level is None or self.level in allowed,
             f"figure {self.name}: from must be one of {', '.join(allowed)}, got {self.level}",

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from fedsim.report.figures import GREY, Drawing, canvas, caption, drawing, style
+from fedsim.report.drawing import GREY, Drawing, canvas, caption, drawing, style
 
 LEGS = {"receiving": "#56B4E9", "training": "#0072B2", "sending": "#E69F00"}
 LOST = "#D55E00"  # sent for nothing

@@ -373,7 +373,8 @@ def test_gain_leaves_out_pairs_without_both_and_turns_losses_round(tmp_path: Pat
 
 
 def test_figures_say_what_is_left_out(tmp_path: Path, put: Put, experiment: Any) -> None:
-    from fedsim.report.figures import figures, left_out
+    from fedsim.report.drawing import left_out
+    from fedsim.report.figures import figures
 
     spec = declared.parse({"figures": [{"name": "g", "kind": "gain", "where": {"algorithm": "fedavg"}}]})
     runs = [*experiment, put({"algorithm": "fedavg", "seed": 8}, status="diverged", source="abc")]

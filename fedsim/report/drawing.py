@@ -1,0 +1,145 @@
+"""What figures are drawn with: one look for all, the same rows to the same bytes, and what stands below."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fedsim.report.rows import Rows, Value, chosen, options, plain
+from fedsim.report.spec import FigureSpec
+
+# Okabe and Ito 2008: told apart under every common colour blindness. Yellow is left out: too pale.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
+ONCE: Any = (0, (1.2, 1.2))
+GREY = "#595959"
+
+_STYLE: Any = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 10,
+    "axes.unicode_minus": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "fedsim",  # else the ids in the file are drawn at random
+    "xtick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.color": GREY,
+    "ytick.labelcolor": "black",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and the rows behind it: png and svg are file contents, csv has one line per point."""
+
+    name: str
+    png: bytes
+    svg: bytes
+    csv: str
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The same look and bytes whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    fig = Figure(figsize=(width, height), dpi=160, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, fig.add_subplot()
+
+
+def panels(count: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """Axes side by side, on one scale."""
+    fig = Figure(figsize=(width + 1.6, height), dpi=160, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, list(fig.subplots(1, count, sharey=True, squeeze=False)[0])
+
+
+def beside(ax: Axes, text: str, at: Any, offset: Any, system: Any, **look: Any) -> None:
+    """Text `offset` points away from `at`, by its baseline."""
+    look = {"va": "baseline", "annotation_clip": False, **look}
+    ax.annotate(text, at, offset, xycoords=system, textcoords="offset points", **look)
+
+
+def left_out(rows: Rows, spec: FigureSpec) -> list[str]:
+    """What a reader must know of runs that the figure should show and cannot."""
+    runs = [run for run in rows.runs if chosen(run, {d: w for d, w in spec.where.items() if d != spec.by})]
+    if spec.by in spec.where:
+        shown = [*options(spec.where[spec.by]), spec.baseline]
+        runs = [run for run in runs if chosen(run, {spec.by: shown})]
+    diverged = sum(run.diverged for run in runs)
+    unfinished = sum(not run.done for run in runs) - diverged + len(rows.missing)
+    words = [f"{diverged} diverged"] * bool(diverged) + [f"{unfinished} did not finish"] * bool(unfinished)
+    return [f"Left out: of the runs, {' and '.join(words)}."] if words else []
+
+
+def caption(fig: Figure, *lines: str) -> None:
+    fig.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color=GREY)
+
+
+def seeds_of(counts: set[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return (f"{low} to {high}" if low < high else f"{high}") + f" seed{'s' if high != 1 else ''}"
+
+
+def in_plan(methods: set[Value], spec: FigureSpec, rows: Rows) -> list[Value]:
+    """As listed under `where`, then as in the plan."""
+    cells = rows.planned or tuple(run.cell for run in rows.runs)
+    listed = [*map(str, options(spec.where.get(spec.by, [])))]
+    listed += [str(plain(cell[spec.by])) for cell in cells if spec.by in cell]
+    rank = {name: i for i, name in reversed(list(enumerate(listed)))}
+    return sorted(methods, key=lambda m: (rank.get(str(m), len(listed)), str(m)))
+
+
+def looks_of(methods: Sequence[Value], spec: FigureSpec) -> dict[Value, tuple[str, int]]:
+    """{method: (colour, its place)}. The baseline is grey, so its rivals look alike with and without it."""
+    rivals = [m for m in methods if str(m) != spec.baseline]
+    looks = {m: (COLOURS[i % len(COLOURS)], i) for i, m in enumerate(rivals)}
+    return {m: looks.get(m, (GREY, 0)) for m in methods}
+
+
+def numeric(seed: Value) -> tuple[float, str]:
+    return (float(seed), "") if isinstance(seed, int | float) else (float("inf"), str(seed))
+
+
+def drawing(name: str, fig: Figure, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> Drawing:
+    out = io.StringIO()
+    write = csv.writer(out, lineterminator="\n").writerow
+    write(header)
+    for line in lines:
+        write([repr(v) if isinstance(v, float) else v for v in line])
+    png, svg = io.BytesIO(), io.BytesIO()
+    # No dates and no versions: the same rows give the same bytes.
+    fig.savefig(
+        png, format="png", dpi=160, facecolor="white", metadata={"Software": None}, bbox_inches="tight"
+    )
+    fig.savefig(
+        svg, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, bbox_inches="tight"
+    )
+    return Drawing(name, png.getvalue(), svg.getvalue(), out.getvalue())
