@@ -167,6 +167,7 @@ def test_every_make_target_is_known_to_make(root):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_a_wheel_in_an_empty_folder_runs_the_main_job(wheel, tmp_path):
     """Reduced, from a folder that holds nothing but what the wheel brought."""
     site, here = tmp_path / "site", tmp_path / "here"

@@ -185,6 +185,7 @@ class Recorder:
         return np.ones(self.setup.structure.widths.lanes, bool)
 
 
+@pytest.mark.long
 def test_a_million_clients_fit_in_two_gigabytes(root):
     """Three rounds of a small network over a generated population, in a process of their own."""
     script = root / "tests" / "benchmarks" / "memory.py"

@@ -59,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
 }
-LONG = ("tickets", "tuning")  # the first is killed once in another test, too
+LONG = ("tickets", "tuning")
 CODE = """
 import json, sys
 from pathlib import Path
@@ -130,7 +130,7 @@ def test_killed_and_resumed_is_uninterrupted(case, whole, tmp_path):
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path):
-    values = COMMON | CASES["tickets"]
+    values = COMMON | CASES["many rounds a call"]
     child = start(values, tmp_path / "hurt")
     folder = tmp_path / "hurt" / ".checkpoints"
 
@@ -151,4 +151,4 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path):
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0
     assert newest.name in out and "resuming at round" in out
-    assert result(tmp_path / "hurt") == whole("tickets")
+    assert result(tmp_path / "hurt") == whole("many rounds a call")
