@@ -24,21 +24,29 @@ LONGEST = ("test_ray.py", "test_resume.py", "test_devices.py", "test_modes.py", 
 
 # One algorithm of each kind: no server, one client, server state, client memory, personal models, layers
 # of one's own, clusters, models adapted when judged, features, messages all at once, old starts, no server
-# at all. The contracts of all others are `long`, and so are variants but for those of FedAvg.
+# at all. Contracts and slow loops of all others are `long`, and so are variants but for those of FedAvg.
 KINDS = {
     *("local", "pooled", "fedavg", "fedadam", "scaffold", "ditto", "fedper", "ifca", "fedala", "moon"),
     *("fedmgda", "fedbuff", "dpsgd"),
 }
+# The engine's own, whose slow loops are run, too.
+ENGINE = KINDS | {"fedsgd", "fedavgm", "fedprox", "fedadagrad", "fedyogi"}
 
 
 def is_long(item: pytest.Item, where: Path) -> bool:
-    """Whether it is one of many alike, or one of the cases that its module calls LONG."""
+    """Whether it is one of many alike: beyond KINDS, among the cases that its module calls LONG, or not
+    among the members that it calls SHORT."""
     called: Any = getattr(item, "callspec", None)
     chosen = called.params if called else {}
     module: Any = item.getparent(pytest.Module)
-    algorithm, variant = chosen.get("algorithm", "fedavg"), "variant" in chosen
-    other = (algorithm not in KINDS and where.parts[1] == "contract") or (variant and algorithm != "fedavg")
-    return other or chosen.get("case") in getattr(module.obj, "LONG", ())
+    if "algorithm" in chosen and where.parts[1] in ("contract", "golden"):
+        tried = {"fedavg"} if "variant" in chosen else ENGINE if where.parts[1] == "golden" else KINDS
+        return chosen["algorithm"] not in tried
+    member = chosen.get("name") or dict(chosen.get("options") or {}).get("name")
+    short = getattr(module.obj, "SHORT", None)
+    return (short is not None and member is not None and member not in short) or chosen.get(
+        "case"
+    ) in getattr(module.obj, "LONG", ())
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m is asked
