@@ -22,31 +22,36 @@ settings.load_profile("fedsim")
 LONGEST = ("test_ray.py", "test_resume.py", "test_devices.py", "test_modes.py", "test_packaging.py")
 
 
-# One algorithm of each kind: no server, one client, server state, client memory, personal models, layers
-# of one's own, clusters, models adapted when judged, features, messages all at once, old starts, no server
-# at all. Contracts and slow loops of all others are `long`, and so are variants but for those of FedAvg.
-KINDS = {
-    *("local", "pooled", "fedavg", "fedadam", "scaffold", "ditto", "fedper", "ifca", "fedala", "moon"),
-    *("fedmgda", "fedbuff", "dpsgd"),
-}
+# One algorithm of each kind: the plain one, client memory, personal models, old starts, no server at all.
+# Contracts of all others are `long`.
+KINDS = {"fedavg", "scaffold", "ditto", "fedbuff", "dpsgd"}
 # The engine's own, whose slow loops are run, too.
-ENGINE = KINDS | {"fedsgd", "fedavgm", "fedprox", "fedadagrad", "fedyogi"}
+ENGINE = KINDS | {
+    *("local", "pooled", "fedsgd", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi"),
+}
+# Folders and files that are about one method, or a few, and take long.
+WHOLE = {
+    *("audit", "attack", "test_secure.py", "test_fltrust.py", "test_ef21.py", "test_late.py"),
+    *("test_ring.py", "test_local.py", "test_bounds.py"),
+}
 
 
 def is_long(item: pytest.Item, where: Path) -> bool:
-    """Whether it is one of many alike: beyond KINDS, among the cases that its module calls LONG, or not
-    among the members that it calls SHORT."""
+    """Whether it is one of many alike: in WHOLE, beyond KINDS, among the cases that its module calls LONG,
+    or not among the members that it calls SHORT."""
+    if WHOLE & {*where.parts}:
+        return True
     called: Any = getattr(item, "callspec", None)
     chosen = called.params if called else {}
-    module: Any = item.getparent(pytest.Module)
     if "algorithm" in chosen and where.parts[1] in ("contract", "golden"):
         tried = {"fedavg"} if "variant" in chosen else ENGINE if where.parts[1] == "golden" else KINDS
         return chosen["algorithm"] not in tried
+    parent: Any = item.getparent(pytest.Module)
+    module = parent.obj
     member = chosen.get("name") or dict(chosen.get("options") or {}).get("name")
-    short = getattr(module.obj, "SHORT", None)
-    return (short is not None and member is not None and member not in short) or chosen.get(
-        "case"
-    ) in getattr(module.obj, "LONG", ())
+    if hasattr(module, "SHORT") and member:
+        return member not in module.SHORT
+    return chosen.get("case") in getattr(module, "LONG", ())
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m is asked

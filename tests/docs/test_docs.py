@@ -84,7 +84,7 @@ def _same_word(shown, said, is_time):
 
 
 # Read first; what the others show is looked at by `make test-long`.
-FIRST = {"README", "first-experiment", "experiments", "new-algorithm"}
+FIRST = {"README", "first-experiment"}
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"task": {"name": "cnn", "channels": [16, 32], "dense": 16}, "world": "all", "rounds": 3},
     ),
 }
-LONG = ("shared rounds", "lanes whose cohorts stay", "all devices at once")
+LONG = ("shared rounds", "lanes whose cohorts stay", "all devices at once", "convolutions")
 SHARED = ("shared rounds", "convolutions")
 SPREAD = ("all devices at once",)
 

@@ -59,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
 }
-LONG = ("tickets", "tuning")
+LONG = ("tickets", "tuning", "many rounds a call")  # that one is killed once in another test, too
 CODE = """
 import json, sys
 from pathlib import Path

@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "logistic": {},
 }
 SHARED = {"mlp with memory", "batch norm and dropout"}
-LONG = {"cnn", "mlp with memory"}
+LONG = {"cnn", "mlp with memory", "batch norm and dropout"}
 
 
 @cache

@@ -50,6 +50,7 @@ def test_max_pool(shape):
     np.testing.assert_array_equal(layers.max_pool(x), pool(x))
 
 
+@pytest.mark.long
 def test_the_cnn_is_the_published_one():
     task = build(config.Cnn(), Spec((32, 32, 3), "multiclass", 10), "float32")
     model = jax.jit(task.init)(KEY)

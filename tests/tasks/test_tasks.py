@@ -421,6 +421,7 @@ if jax.config.jax_enable_x64:
 """
 
 
+@pytest.mark.long
 def test_float32_keeps_its_bits_in_64_bit_mode_and_float64_stays_float64():
     # In processes of their own: 64-bit mode cannot be changed once JAX runs.
     def start(x64):
