@@ -223,6 +223,7 @@ def test_training_goes_on(group: str, name: str) -> None:
     assert all(r.finite.all() for r in run.rounds)
 
 
+@pytest.mark.long  # compiles every variant
 def test_no_two_stages_come_to_the_same() -> None:
     found = [(g, n) for g, n in MEMBERS if n not in ("powersgd", "none")]
     models = [small.weights(trained(*member).models[0][0]) for member in found]

@@ -170,7 +170,7 @@ CASES = {
 
 # Convolutions, a sum over 100,000 rows, and memory that travels: with one, two and three actors.
 EVERY_NUMBER = ("cnn", "reduction", "scaffold")
-LONG = ("streamed", "graph", "lanes", "spread", "two exchanges")
+LONG = ("scaffold", "streamed", "graph", "lanes", "spread", "two exchanges")
 SPREAD = ("spread", "reduction")  # over all devices of each process
 
 

@@ -92,6 +92,7 @@ def test_lanes_in_another_order(case: str) -> None:
     small.assert_same_bits(small.train(lanes[1:2], fed).states[0], forth.states[1])
 
 
+@pytest.mark.long
 def test_batch_statistics_and_dropout_belong_to_the_run() -> None:
     lanes, fed = of("batch norm and dropout")
     trained = small.train(lanes, fed)
