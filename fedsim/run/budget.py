@@ -21,7 +21,7 @@ from fedsim.data.units import units
 from fedsim.simulate import secured
 from fedsim.simulate.build import program_structure
 from fedsim.simulate.lanes import Lane, local_steps
-from fedsim.simulate.structure import Traits
+from fedsim.simulate.traits import Traits
 
 # Options of an account. None is part of a program, so runs that differ in them share one.
 OPTIONS = tuple(f.name for f in fields(Accounted))

@@ -12,7 +12,7 @@ from fedsim.config import Target
 from fedsim.metrics import HIGHER_IS_BETTER, names
 from fedsim.simulate.lanes import Lane
 from fedsim.simulate.schedule import Schedule, Spent, times
-from fedsim.simulate.structure import Traits
+from fedsim.simulate.traits import Traits
 
 _LOSS_BYTES = 4  # of a loss that a candidate sends
 TIMELINE_ROWS = 100_000  # at most, in whole rounds

@@ -16,7 +16,8 @@ from fedsim import trees
 from fedsim.local import Batches, Oracle, Refused, Whole
 from fedsim.model import Batch, Model
 from fedsim.simulate.cost import Undecided, mark, traced, walk
-from fedsim.simulate.structure import Answers, Structure
+from fedsim.simulate.structure import Structure
+from fedsim.simulate.traits import Answers
 
 Tree = Any
 

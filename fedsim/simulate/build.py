@@ -33,8 +33,9 @@ from fedsim.simulate.answers import answers
 from fedsim.simulate.cost import Work, work
 from fedsim.simulate.engine import Engine
 from fedsim.simulate.lanes import Lane, layout
-from fedsim.simulate.structure import Structure, Traits, traits
+from fedsim.simulate.structure import Structure
 from fedsim.simulate.team import TeamPlan
+from fedsim.simulate.traits import Traits, traits
 from fedsim.simulate.widths import widths
 from fedsim.simulate.worker import Setup, Team
 from fedsim.system import Load

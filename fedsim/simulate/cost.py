@@ -19,7 +19,8 @@ import numpy as np
 
 from fedsim import keys
 from fedsim.local import Oracle, Whole
-from fedsim.simulate.structure import Structure, bind, exchanged, stand_in
+from fedsim.simulate.exchanged import exchanged, stand_in
+from fedsim.simulate.structure import Structure, bind
 
 Tree = Any
 _MARK = "asked_of_rows"

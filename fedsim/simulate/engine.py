@@ -21,8 +21,9 @@ from fedsim.simulate.items import COLUMN, WORDS, rows_of
 from fedsim.simulate.lanes import Lane
 from fedsim.simulate.packing import Plan, Widths
 from fedsim.simulate.schedule import Schedule, Spent
-from fedsim.simulate.structure import Memory, State, Structure, Traits
+from fedsim.simulate.structure import Memory, State, Structure
 from fedsim.simulate.team import TeamPlan
+from fedsim.simulate.traits import Traits
 
 Tree = Any
 

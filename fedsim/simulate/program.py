@@ -20,6 +20,7 @@ from fedsim.algorithms import Cohort, Exchange
 from fedsim.audit import canaries, joining
 from fedsim.config.audit import CanaryClients
 from fedsim.secure import masking
+from fedsim.simulate.exchanged import message_of, summand_of
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.packing import Plan
@@ -34,9 +35,7 @@ from fedsim.simulate.structure import (
     batches,
     bind,
     changed_if,
-    message_of,
     rows,
-    summand_of,
     window,
 )
 

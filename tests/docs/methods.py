@@ -30,7 +30,7 @@ from fedsim.cli.listing import comment
 from fedsim.config import MEMBERS
 from fedsim.data.splits import SPLITS
 from fedsim.simulate.build import build
-from fedsim.simulate.structure import Traits
+from fedsim.simulate.traits import Traits
 from fedsim.world import WORLDS
 from tests.benchmarks.methods import EXPECTED
 from tests.golden.families import FAMILIES
