@@ -27,7 +27,7 @@ def main(options: Options) -> int:
     store = ResultStore(request.store)
     states: dict[str, str] = dict(store.states(request.cells))
     left = [run for run, state in states.items() if state not in request.finished]
-    states |= dict.fromkeys(Claims(request.store).held(left), "running")
+    states |= dict.fromkeys(Claims(request.store).holders(left), "running")
     count = {state: list(states.values()).count(state) for state in STATES}
     seconds_left = _left(store, states, len(left))
 

@@ -14,7 +14,7 @@ from fedsim.base import FedsimError, RequestError, digest
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.run.progress import Progress, Silent
-from fedsim.store import Claims, ResultStore, RunResult, run_id
+from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id
 
 __all__ = ["Outcome", "Progress", "run_experiments"]
 
@@ -48,12 +48,14 @@ def run_experiments(
     rerun_stale: bool = True,
     progress: Progress | None = None,
     modules: tuple[str, ...] = (),
+    scheduler: Scheduler | None = None,
 ) -> Outcome:
     """Run every cell that the store does not hold, and store it.
 
     Args:
       rerun_stale: also those whose rows another version of the source made.
       modules: paths of users' modules that executors must load too.
+      scheduler: of the cluster this runs on: says which claims of other jobs are void.
 
     Raises:
       RequestError: a wrong option or input, before anything is run.
@@ -66,7 +68,8 @@ def run_experiments(
     shown = progress or Silent()
     store = ResultStore(store_root)
     store.check_writable()
-    claims = Claims(store_root)
+    claims = Claims(store_root, scheduler)
+    claims.clean()
     sources = Sources()
     jobs: dict[str, Job] = {}
     for cell in cells:
@@ -98,12 +101,11 @@ def run_experiments(
                 machine.warm(jobs[groups[i + 1][0]].experiment)
             left = open_jobs(members)
             while left:
-                with claims.take(left) as taken:
-                    mine = open_jobs(taken)  # another process may have finished some meanwhile
+                with claims.take(left) as hold:
+                    mine = open_jobs(hold.runs)  # another process may have finished some meanwhile
                     if mine:
-                        _run(machine, store, [jobs[run] for run in mine], outcome, shown)
-                        tried.update(mine)
-                others = [run for run in left if run not in set(taken)]
+                        tried |= _run(machine, store, [jobs[run] for run in mine], hold, outcome, shown)
+                others = [run for run in left if run not in set(hold.runs)]
                 if others:  # another process runs these: wait, then see that they are there
                     claims.wait(others[0])
                 left = [run for run in open_jobs(left) if run not in tried]
@@ -126,22 +128,32 @@ def _work(experiment: Experiment) -> float:
     return folds * (experiment.rounds + (tuning if experiment.tune.grid else 0))
 
 
-def _run(machine: Machine, store: ResultStore, jobs: list[Any], outcome: Outcome, shown: Progress) -> None:
-    """Run claimed jobs of one structure and store what comes of them."""
+def _run(
+    machine: Machine, store: ResultStore, jobs: list[Any], hold: Hold, outcome: Outcome, shown: Progress
+) -> set[str]:
+    """Run claimed jobs of one structure, store what comes of them, and return the runs stored."""
+    stored: set[str] = set()
     for pack in machine.packs(jobs):
+        hold.begin([job.run for job in pack], sum(_work(job.experiment) for job in pack))
         try:
-            results = machine.run(pack)
+            results = machine.run(pack, hold)
         except RequestError:
             raise
         except FedsimError as error:
             results = [_failed(job, str(error)) for job in pack]
         for job, result in zip(pack, results, strict=True):
+            if not hold.keeps(job.run):
+                shown.note(f"{job.run} was taken over by another process while this one was suspended")
+                continue
             store.write(job.run, result)
+            stored.add(job.run)
             getattr(outcome, result.status).append(job.run)
             if result.error:
                 outcome.errors[job.run] = result.error
                 shown.note(f"{job.run} {result.status}: {result.error}")
-        machine.forget(pack)
+        if stored.issuperset(job.run for job in pack):  # else another process goes on from them
+            machine.forget(pack)
+    return stored
 
 
 def _failed(job: Any, error: str) -> RunResult:
@@ -198,7 +210,7 @@ class Machine:
         if self._warming is not None:
             wait([self._warming])
 
-    def run(self, pack: list[Any]) -> list[RunResult]:
+    def run(self, pack: list[Any], hold: Hold) -> list[RunResult]:
         from fedsim.run.pack import Bench, run_pack
         from fedsim.run.train import Memo
 
@@ -206,11 +218,16 @@ class Machine:
         owner = digest([job.run for job in pack])
         folder = self.root / ".checkpoints"
         every = pack[0].experiment.executor.checkpoint_seconds
+
+        def advance(rounds: float) -> None:
+            hold.advance(rounds)
+            self.shown.advance(rounds)
+
         bench = Bench(
             sources=self.sources,
             engine=lambda lanes: self._engine(pack[0].experiment, lanes),
             memo=lambda phase: Memo(folder / f"{owner}-{phase}", f"{owner}-{phase}", every, self.shown.note),
-            advance=self.shown.advance,
+            advance=advance,
             device_kind=f"{self._ask(pack[0].experiment, 'device_kind')} threads {self._numerics.threads}",
         )
         return run_pack(pack, bench)

@@ -1,16 +1,20 @@
 """What a run is called, and where its rows, its model and its checkpoints are kept."""
 
 from fedsim.store.checkpoint import discard, load, save
-from fedsim.store.claims import Claims
+from fedsim.store.claims import Claims, Hold, Scheduler
 from fedsim.store.identity import commit, host, run_id, source, versions
+from fedsim.store.owners import Owner
 from fedsim.store.store import FINISHED, TABLES, ResultStore, RunResult, State
 
 __all__ = [
     "FINISHED",
     "TABLES",
     "Claims",
+    "Hold",
+    "Owner",
     "ResultStore",
     "RunResult",
+    "Scheduler",
     "State",
     "commit",
     "discard",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fedsim import config, custom
 from fedsim.base import FedsimError, RequestError, nearest, require
 from fedsim.store import arrays, identity
+from fedsim.store.owners import namespace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,11 +174,11 @@ class ResultStore:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _aside(self) -> Path:
-        return self.root / f".tmp-{os.getpid()}-{_namespace()}-{uuid.uuid4().hex}-{socket.gethostname()}"
+        return self.root / f".tmp-{os.getpid()}-{namespace()}-{uuid.uuid4().hex}-{socket.gethostname()}"
 
     def clean(self) -> None:
         """Remove unfinished folders whose process, on this host, is gone."""
-        here = (str(_namespace()), socket.gethostname())
+        here = (str(namespace()), socket.gethostname())
         for name in self._names():
             owner = _OWNER.fullmatch(name)
             if owner and owner.group("namespace", "host") == here and not _is_alive(int(owner["pid"])):
@@ -370,14 +371,6 @@ def _require_columns(table: str, wanted: Iterable[str] | None, known: Collection
 
 
 _OWNER = re.compile(r"\.tmp-(?P<pid>\d+)-(?P<namespace>\d+)-[0-9a-f]{32}-(?P<host>.*)")
-
-
-def _namespace() -> int:
-    """A process id means something on its host and in its namespace only (containers share hosts' disks)."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
 
 
 def _is_alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ from fedsim.plan import Cell
 from fedsim.run import run_experiments
 from fedsim.run.sources import Sources
 from fedsim.simulate.judged import labels_of
-from fedsim.store import ResultStore
+from fedsim.store import Hold, ResultStore
 from tests.run.hospitals import BASE
 
 TUNE = {"grid": {"optimizer.step_size": [0.1, 0.5]}, "rounds": [2, 4]}
@@ -241,3 +241,24 @@ def test_two_processes_run_each_cell_once(tmp_path):
     assert len(done[0]) + len(done[1]) == 6 and not set(done[0]) & set(done[1])
     states = ResultStore(tmp_path).states(done[0] + done[1])
     assert set(states.values()) == {"done"}
+
+
+def test_what_was_taken_over_is_left_to_the_other(tmp_path, monkeypatch):
+    """It was suspended for so long that another process has run the cell, and stored it."""
+    experiments = [make(seed=s) for s in range(2)]
+    root, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    [theirs] = run_experiments(cells(experiments[0]), elsewhere).done
+    lost = []
+
+    def keeps(hold, run):
+        if run != theirs:
+            return True
+        (elsewhere / run).rename(root / run)
+        lost.append(run)
+        return False
+
+    monkeypatch.setattr(Hold, "keeps", keeps)
+    outcome = run_experiments(cells(*experiments), root)
+    assert lost == [theirs]
+    assert outcome.skipped == [theirs] and len(outcome.done) == 1
+    assert not outcome.failed and not outcome.errors

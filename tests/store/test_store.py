@@ -24,6 +24,7 @@ import yaml
 from fedsim import config
 from fedsim.base import FedsimError, RequestError
 from fedsim.store import ResultStore, RunResult, arrays, run_id, source, store, versions
+from fedsim.store.owners import namespace
 
 EXPERIMENT = config.experiment(
     {
@@ -464,7 +465,7 @@ def test_errors_and_interruptions_leave_nothing(tmp_path, monkeypatch):
 def test_leftovers_of_dead_processes_only_are_cleared(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    here, token, host = store._namespace(), "0" * 32, socket.gethostname()
+    here, token, host = namespace(), "0" * 32, socket.gethostname()
     gone = f".tmp-{dead.pid}-{here}-{token}-{host}"
     kept = {
         f".tmp-{os.getpid()}-{here}-{token}-{host}",
