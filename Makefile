@@ -40,8 +40,8 @@ pytest: $(VENV)/dev.stamp
 
 MARKED := not long
 
-bench: $(VENV)/dev.stamp ## benchmarks on this machine
-	@$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-storage=.cache/benchmarks $(ARGS)
+bench: $(VENV)/dev.stamp ## benchmarks on this machine, kept in .cache/benchmarks by kind of machine and commit
+	@$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-autosave $(ARGS)
 
 bench-device: $(VENV)/dev.stamp ## benchmarks on this machine's accelerator
 	@$(BIN)/python tests/benchmarks/device.py $(ARGS)

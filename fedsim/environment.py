@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from fedsim import resources
-from fedsim.base import RequestError
+from fedsim.base import RequestError, digest
 
 _DEVICES = "--xla_force_host_platform_device_count="
 
@@ -50,6 +50,13 @@ def prepare(threads: int, *, x64: bool = False, cache: str | os.PathLike[str] | 
 def default_cache() -> Path:
     """Where compiled programs are kept between processes."""
     return resources.cache() / "xla"
+
+
+def processor() -> tuple[str, str]:
+    """The processor's model, and 8 hexadecimal digits for its instruction set: XLA compiles for both."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return told.get("model name", "unknown"), digest(told.get("flags", ""), 8)
 
 
 def backend_started() -> bool:

@@ -29,6 +29,7 @@ VERBS = {
     "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),
     "data": ("data", "list, describe and fetch data"),
     "list": ("listing", "every algorithm, split, task, ... with its paper"),
+    "bench": ("bench", "how fast rounds are beside hand-written programs, and whether that has changed"),
     "doctor": ("doctor", "what works here: devices, versions, cores, disk, Ray, SLURM"),
 }
 

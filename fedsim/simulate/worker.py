@@ -22,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 
 from fedsim import trees
 from fedsim.base import digest
+from fedsim.environment import processor
 from fedsim.execute.inline import InlineWorkers
 from fedsim.simulate import diversity, program, scores
 from fedsim.simulate.lanes import LaneInputs
@@ -307,10 +308,7 @@ def device_kind() -> str:
     device = jax.local_devices()[0]
     if device.platform != "cpu":
         return f"{device.platform} {device.device_kind} jaxlib {version('jaxlib')}"
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    model, flags = told.get("model name", "unknown"), digest(told.get("flags", ""), 8)
-    return f"cpu {model} {flags} jaxlib {version('jaxlib')}"
+    return f"cpu {' '.join(processor())} jaxlib {version('jaxlib')}"
 
 
 PROGRAMS: dict[Any, Any] = {}

@@ -1,6 +1,6 @@
 """Runs one contender on one workload in a process of its own, and reads what it measured.
 
-    python -m tests.benchmarks.contenders CONTENDER WORKLOAD ROUNDS ANSWER.json
+    python -m tests.benchmarks.contenders CONTENDER WORKLOAD ROUNDS CLIENTS ANSWER.json
 
 is what such a process is. Thread and device settings must stand before JAX and BLAS start.
 """
@@ -14,13 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks import workloads
+from tests.benchmarks import engine, workloads
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = ("engine", "handwritten", "numpy_loop", "floor")
 
 
@@ -42,9 +41,14 @@ class Measured:
         return statistics.median(self.seconds_per_round)
 
 
-def environment(contender: str, cores: int) -> dict[str, str]:
-    """The settings each contender is fastest with; the engine chooses its own."""
+def environment(contender: str, cores: int, cache: Path | None = None) -> dict[str, str]:
+    """The settings each contender is fastest with; the engine chooses its own.
+
+    With a compile cache only rounds can be compared, on the CPU; without, the first round compiles.
+    """
     env = os.environ | {"PYTHONPATH": str(ROOT)}
+    if cache:
+        env |= {engine.CACHE: str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
     if contender == "numpy_loop":  # products this small only wait for a second thread
         env |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     if contender == "handwritten":
@@ -57,30 +61,37 @@ def environment(contender: str, cores: int) -> dict[str, str]:
 
 def unfit(contender: str, workload: str) -> str | None:
     """Why this pair is not run, or None."""
-    if contender == "engine" and not (HERE / "engine.py").exists():
-        return "tests/benchmarks/engine.py is not there yet"
     if contender == "numpy_loop" and workload == "cifar_iid":
         return "a convolution in NumPy takes minutes a round"
     return None
 
 
-def measure(contender: str, workload: str, rounds: int | None = None, cores: int | None = None) -> Measured:
-    """Run the pair in a fresh process.
+def measure(
+    contender: str,
+    workload: str,
+    rounds: int | None = None,
+    cores: int | None = None,
+    *,
+    clients: int | None = None,
+    cache: Path | None = None,
+) -> Measured:
+    """Run the pair in a fresh process, with the workload's own rounds and clients where none are given.
 
     Raises:
       RuntimeError: the process failed; the message ends with the last lines it wrote.
     """
     if reason := unfit(contender, workload):
         return Measured(contender, workload, skipped=reason)
-    rounds = rounds or workloads.WORKLOADS[workload].rounds
+    work = workloads.WORKLOADS[workload]
+    sizes = [str(rounds or work.rounds), str(clients or work.clients)]
     cores = cores or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder, "answer.json"), Path(folder, "log")
-        command = [sys.executable, "-m", "tests.benchmarks.contenders", contender, workload, str(rounds)]
+        command = [sys.executable, "-m", "tests.benchmarks.contenders", contender, workload, *sizes]
         with log.open("wb") as out:
             child = subprocess.Popen(
                 [*command, str(answer)],
-                env=environment(contender, cores),
+                env=environment(contender, cores, cache),
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -93,9 +104,9 @@ def measure(contender: str, workload: str, rounds: int | None = None, cores: int
     return Measured(contender, workload, **found)
 
 
-def run(contender: str, workload: str, rounds: int) -> workloads.Result:
+def run(contender: str, workload: str, rounds: int, clients: int) -> workloads.Result:
     """Run the pair in this process; making the rows is not timed."""
-    data = workloads.make_data(workload)
+    data = workloads.make_data(workload, clients)
     if contender == "handwritten":
         return importlib.import_module(f"tests.benchmarks.handwritten.{workload}").run(rounds, data)
     return importlib.import_module(f"tests.benchmarks.{contender}").run(workload, rounds, data)
@@ -112,14 +123,10 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def main(contender: str, workload: str, rounds: str, answer: str) -> None:
-    result = run(contender, workload, int(rounds))
+def main(contender: str, workload: str, rounds: str, clients: str, answer: str) -> None:
+    result = run(contender, workload, int(rounds), int(clients))
     found = {k: v for k, v in result._asdict().items() if k != "params"} | {"peak_bytes": peak_bytes()}
     Path(answer).write_text(json.dumps(found))
-
-
-def plain(measured: Measured) -> dict:
-    return asdict(measured)
 
 
 if __name__ == "__main__":

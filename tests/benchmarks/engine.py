@@ -25,13 +25,16 @@ TASKS: dict[str, dict[str, Any]] = {
     "mlp_scale": {"name": "mlp", "hidden": [64, 64]},
     "cifar_iid": {"name": "cnn", "channels": [32, 64], "dense": 128, "dropout": [0.25, 0.5]},
 }
+CACHE = "FEDSIM_BENCH_CACHE"  # names a compile cache to use
 DEFAULT_CALL = 10  # rounds between two reports where a workload has no tests
 
 
 def start_jax(cores: int | None = None) -> str:
-    """Settings before JAX, a compile cache that is empty, and the name of the platform."""
-    cache = tempfile.mkdtemp(prefix="fedsim-bench-")
-    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    """Settings before JAX, a compile cache that is empty unless one is given, and the platform's name."""
+    cache = os.environ.get(CACHE)
+    if cache is None:
+        cache = tempfile.mkdtemp(prefix="fedsim-bench-")
+        atexit.register(shutil.rmtree, cache, ignore_errors=True)
     prepare(threads=cores or len(os.sched_getaffinity(0)), cache=cache)
     import jax
 
