@@ -8,7 +8,7 @@ UV     := uv==0.13.9
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-long lint types imports pytest bench bench-device tables methods wheel lock setup clean
+.PHONY: help run test test-long lint types imports pytest bench check-bench bench-device tables check-tables methods wheel lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,14 +43,17 @@ MARKED := not long
 bench: $(VENV)/dev.stamp ## benchmarks on this machine, kept in .cache/benchmarks by kind of machine and commit
 	@$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-autosave $(ARGS)
 
+check-bench: $(VENV)/dev.stamp ## whether rounds take longer than on the last committed run of this kind of machine
+	@$(BIN)/fedsim bench compare --reduced
+
 bench-device: $(VENV)/dev.stamp ## benchmarks on this machine's accelerator
 	@$(BIN)/python tests/benchmarks/device.py $(ARGS)
 
 tables: $(VENV)/run.stamp ## the committed, reduced tables, written anew
-	@for name in $(REDUCED); do $(BIN)/fedsim sweep $$name --reduced --quiet && \
-	  $(BIN)/fedsim tables $$name --reduced || exit; done
+	@FEDSIM=$(BIN)/fedsim .ci/tables
 
-REDUCED := $(notdir $(wildcard results/tables/*))
+check-tables: $(VENV)/run.stamp ## whether this code gives the committed, reduced tables
+	@FEDSIM=$(BIN)/fedsim .ci/tables --check
 
 methods: $(VENV)/dev.stamp ## the tables of docs/methods.md, written anew
 	@$(BIN)/python tests/docs/methods.py
