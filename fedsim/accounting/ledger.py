@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from fedsim.accounting import accountants
 from fedsim.accounting.calibration import least_noise, most_rounds
 from fedsim.accounting.events import Composition
-from fedsim.accounting.releases import EVERYONE, RELEASES, Clients, Released, in_the_clear
+from fedsim.accounting.releases import EVERYONE, PURE, RELEASES, Clients, Released, in_the_clear
 from fedsim.base import require, with_numbers
-from fedsim.config import Accounted, Experiment, RandomisedResponse
+from fedsim.config import Accounted, Experiment, RandomisedCounts, RandomisedResponse
 
 DELTA = 1e-5  # unless the regions are so large that it would not be well below 1 / n
 _NOISE = "privacy.noise_multiplier"
@@ -96,8 +96,8 @@ def statement(
             "reason": "no mechanism: privacy=none",
         }
     said: dict[str, Any] = {"mechanism": name, "protected": True, "uncovered": clear}
-    if isinstance(experiment.privacy, RandomisedResponse):
-        return said | _of_labels(experiment, rounds)
+    if type(experiment.privacy) in PURE:
+        return said | _pure(experiment, rounds)
     if not accounted(experiment):
         return said | _unknown(f"privacy={name} has no entry in fedsim.accounting.releases")
     if not noise:
@@ -146,19 +146,19 @@ def statement(
     return said
 
 
-def _of_labels(experiment: Experiment, rounds: Sequence[int]) -> dict[str, Any]:
-    """Randomised response: of one model, and of all that are trained, as each has answers of its own."""
-    privacy = experiment.privacy
-    assert isinstance(privacy, RandomisedResponse)
+def _pure(experiment: Experiment, rounds: Sequence[int]) -> dict[str, Any]:
+    """Randomised answers: of one model, and of all that are trained, as each has answers of its own."""
+    privacy, answered = experiment.privacy, PURE[type(experiment.privacy)]
+    assert isinstance(privacy, RandomisedResponse | RandomisedCounts)
     tried = len(list(itertools.product(*experiment.tune.grid.values()))) if experiment.tune.grid else 0
     total = len(rounds) * (1 + tried)
     of_all = {"models": total, "epsilon_of_all_models": total * privacy.epsilon} if total > 1 else {}
     return of_all | {
         "epsilon": privacy.epsilon,
         "delta": 0.0,
-        "unit": "label",
-        "relation": "replace_one",
-        "sampling": "every label answered for once",
+        "unit": answered.unit,
+        "relation": answered.relation,
+        "sampling": answered.sampler,
         "accountant": None,
         "conversion": "none: the guarantee is pure",
         "noise_multiplier": None,
@@ -166,8 +166,8 @@ def _of_labels(experiment: Experiment, rounds: Sequence[int]) -> dict[str, Any]:
         "budget": None,
         "regions": [{"region": EVERYONE, "epsilon": privacy.epsilon, "delta": 0.0}],
         "warnings": [],
-        "covered": ["labels of training rows"],
-        "notes": ["features, numbers of rows and all that is uncovered have no bound"],
+        "covered": list(answered.covers),
+        "notes": list(answered.notes),
     }
 
 

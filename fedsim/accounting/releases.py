@@ -26,6 +26,8 @@ from fedsim.config import (
     InRing,
     LocalGaussian,
     Poisson,
+    RandomisedCounts,
+    RandomisedResponse,
     RecordPrivacy,
     Skellam,
     TreePrivacy,
@@ -250,6 +252,43 @@ RELEASES: dict[type[Any], Entry] = {
 }
 """Privacy config class -> what a run releases. A mechanism of your own adds itself here."""
 
+
+class Pure(NamedTuple):
+    """What is answered for once, at random, before a model is trained: its option `epsilon`, and delta 0.
+
+    Fields as in `Released`; relation: of neighbours.
+    """
+
+    unit: str
+    relation: str
+    sampler: str
+    covers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+PURE: dict[type[Any], Pure] = {
+    RandomisedResponse: Pure(
+        unit="label",
+        relation="replace_one",
+        sampler="every label answered for once",
+        covers=("labels of training rows",),
+        notes=("features, numbers of rows and all that is uncovered have no bound",),
+    ),
+    RandomisedCounts: Pure(
+        unit="record",
+        relation="add_or_remove_one",
+        sampler="every place for a row answered for once",
+        covers=("how many training rows each client says it has, by which messages are weighted",),
+        notes=(
+            "epsilon is of the announced counts alone: messages, and the steps they take, are made of the "
+            "rows themselves and have no bound",
+            "how many places each client has is public",
+            "a patient with several rows pays for each of them",
+        ),
+    ),
+}
+"""Privacy config class -> what its randomised answers protect."""
+
 MEASURED: list[type[Any]] = [DiscreteGaussian, Skellam]
 """Privacy config classes whose entries need to know how long messages are, and how many arrive."""
 
@@ -273,6 +312,8 @@ def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
         found.append("scores of tested rows, where the run stores them")
     if e.tune.grid:
         found.append("losses on validation rows, by which hyper-parameters and rounds were chosen")
+    if isinstance(e.privacy, RandomisedCounts):
+        found.append("clients' messages and the models made of them, which follow from all of their rows")
     if e.system.name != "none":
         found.append("how long clients take, which follows from how many rows they have")
     if e.algorithm.name in ("local", "pooled"):

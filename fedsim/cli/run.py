@@ -99,7 +99,7 @@ def _privacy(said: dict[str, Any]) -> Iterator[str]:
         return
     names = ("unit", "relation", "sampling", "accountant", "conversion")
     yield f"epsilon {output.show(said['epsilon'])} at delta {said['delta']:g} after {said['rounds']} rounds"
-    yield from (f"  {name}: {said[name]}" for name in names)
+    yield from (f"  {name}: {said[name]}" for name in names if said[name] is not None)
     if len(said["regions"]) > 1:
         shown = {r["region"]: r["epsilon"] for r in said["regions"][:MOST_CLIENTS]}
         yield f"  by region: {output.show(shown)}"

@@ -82,7 +82,7 @@ from fedsim.config.optimizer import OptimizerConfig
 from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
 from fedsim.config.privacy_distributed import DiscreteGaussian, InRing, Skellam
-from fedsim.config.privacy_local import LocalGaussian, RandomisedResponse
+from fedsim.config.privacy_local import LocalGaussian, RandomisedCounts, RandomisedResponse
 from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.config.secure import NoSecure, SecureConfig, SecureSum
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
@@ -189,12 +189,7 @@ class Experiment:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
         require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
-        require(
-            not (isinstance(self.privacy, RandomisedResponse) and isinstance(self.split, Drift)),
-            "privacy=randomised_response answers once for each of a client's rows, by its place among them, "
-            "and with split=drift rows change places, so that labels would be answered for again and again; "
-            "choose another split, or privacy=local_gaussian",
-        )
+        self.privacy.check(self)
         self.audit.check(self)
         if isinstance(self.world, PowerOfChoice):
             require(
@@ -322,6 +317,7 @@ __all__ = [
     "Quantity",
     "QuantityLabel",
     "RandomK",
+    "RandomisedCounts",
     "RandomisedResponse",
     "RayExecutor",
     "RecordPrivacy",

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fedsim.base import Choice, RequestError, number, require
+
+if TYPE_CHECKING:
+    from fedsim.config import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyConfig(Choice):
     """What protects a message."""
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse experiments that it could not protect as it says."""
 
 
 def require_clip(norm: float) -> None:

@@ -76,7 +76,7 @@ class InRing(Accounted):
         often = sqrt(2 * log(1 / self.bias)) * (self.scale + sqrt(dimension) / 2)
         return int(min(always, self.scale**2 + dimension / 4 + often))
 
-    def check(self, dimension: int, cohort: float) -> None:
+    def check_ring(self, dimension: int, cohort: float) -> None:
         """Refuse a ring that does not hold the sum of a cohort's messages of `dimension` numbers, and a
         cohort that brings less noise than is counted on.
 

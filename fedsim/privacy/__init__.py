@@ -11,6 +11,7 @@ from fedsim.privacy.discrete_gaussian import discrete_gaussian
 from fedsim.privacy.gaussian import gaussian
 from fedsim.privacy.local_gaussian import local_gaussian
 from fedsim.privacy.none import none
+from fedsim.privacy.randomised_counts import randomised_counts
 from fedsim.privacy.randomised_response import randomised_response
 from fedsim.privacy.record import record
 from fedsim.privacy.skellam import skellam
@@ -30,6 +31,7 @@ MECHANISMS: dict[str, Callable[..., Stage]] = {
     "skellam": skellam,
     "local_gaussian": local_gaussian,
     "randomised_response": randomised_response,
+    "randomised_counts": randomised_counts,
 }
 
 __all__ = ["MECHANISMS", "prepared"]

@@ -133,7 +133,7 @@ def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: A
         if isinstance(lane.experiment.privacy, InRing):
             clients = int((lane.clients.federated > 0).sum())
             cohort = world.mean_size(lane.experiment.world, clients)
-            lane.experiment.privacy.check(padded(traits.sent), cohort)
+            lane.experiment.privacy.check_ring(padded(traits.sent), cohort)
     w = s.widths
     teams, setups = [], []
     timed = any(isinstance(lane.experiment.system, TimedSystem) for lane in lanes)

@@ -14,11 +14,12 @@ from fedsim import keys, topology, world
 from fedsim.attack import liars
 from fedsim.audit import joining
 from fedsim.base import numbers, require
-from fedsim.config import Experiment, SecureSum
+from fedsim.config import Experiment, RandomisedCounts, SecureSum
 from fedsim.data.names import client_ids
 from fedsim.data.partition import Partition
 from fedsim.data.preprocess import Constants
 from fedsim.data.rng import generator
+from fedsim.privacy.randomised_counts import announced
 from fedsim.simulate import items
 
 Array = Any
@@ -113,6 +114,22 @@ def local_steps(rows: np.ndarray, experiment: Experiment) -> np.ndarray:
     else:
         per_round = -(-rows.astype(np.int64) // opt.batch_size) * opt.epochs
     return np.where(rows > 0, per_round, 0).astype(np.int32)
+
+
+def weights(lane: Lane, held: np.ndarray) -> np.ndarray:
+    """What the messages of the clients at `held` count by, f32: what each says of its rows, or 1.
+
+    Raises RequestError where a mechanism cannot hide how many rows a client has.
+    """
+    e, part = lane.experiment, lane.clients
+    if e.algorithm.weighting != "examples":
+        return np.ones(len(held), np.float32)
+    if not isinstance(e.privacy, RandomisedCounts):
+        return part.train[held].astype(np.float32)
+    # Answers of a fold are its own: a client has other rows in each.
+    drawn = (generator(e.seed, "counts", part.fold, int(i)) for i in part.ids[held])
+    pairs = zip(part.train[held].tolist(), drawn, strict=True)
+    return np.array([announced(e.privacy, rows, rng) for rows, rng in pairs], np.float32)
 
 
 def root_rows(lane: Lane) -> np.ndarray:
@@ -229,7 +246,7 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
         return const_at[id(constants)]
 
     tables: list[ClientTable] = []
-    table_at: dict[tuple[int, int, bytes, int], tuple[int, int]] = {}
+    table_at: dict[tuple[int, int, bytes, bytes, int], tuple[int, int]] = {}
     table_rows = 0
     offset, count, crowd, judged_begin, judged_constants = [], [], [], [], []
     for lane in lanes:
@@ -238,11 +255,13 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
         require(len(held) > 0, "no client holds a training row; lower split.test or split.valid")
         liar = liars(lane.experiment.attack, lane.experiment.seed, len(held))
         lying = np.packbits(liar).tobytes() if liar.any() else b""
-        key = id(part), id(lane.constants), lying, lane.experiment.seed if rule.root else 0
+        weight = weights(lane, held)
+        # Lanes on the same rows are told other counts of them where these are random.
+        heard = weight.tobytes() if isinstance(lane.experiment.privacy, RandomisedCounts) else b""
+        key = id(part), id(lane.constants), lying, heard, lane.experiment.seed if rule.root else 0
         if key not in table_at:
             base, const = place_rows(part), place_constants(lane.constants)
             rows = part.train[held].astype(np.int32)
-            weight = rows if lane.experiment.algorithm.weighting == "examples" else np.ones(len(held))
             of_client = lane.constants.of_client[held] if lane.constants is not None else 0
             tables.append(
                 ClientTable(
@@ -251,7 +270,7 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
                     begin=(part.offsets[:-1][held] + base).astype(np.int32),
                     rows=rows,
                     steps=local_steps(rows, lane.experiment),
-                    weight=np.asarray(weight, np.float32),
+                    weight=weight,
                     constants=np.broadcast_to(of_client + const, held.shape).astype(np.int32),
                     liar=liar,
                 )

@@ -69,6 +69,7 @@ VARIANTS: dict[tuple[str, str], list[Options]] = {
     ("privacy", "skellam"): [{"contributors": 3.0, "noise_multiplier": 1.0}],
     ("privacy", "local_gaussian"): [{"clip_norm": 0.5, "noise_multiplier": 1.0}],
     ("privacy", "randomised_response"): [{}],
+    ("privacy", "randomised_counts"): [{}],
 }
 
 
@@ -118,6 +119,8 @@ IDENTITIES: dict[tuple[str, str], Kept] = {
     ("privacy", "local_gaussian"): Kept({"clip_norm": 1e6, "noise_multiplier": 0.0}, {"clip_norm": 0.5}),
     # Messages it leaves alone: it exchanges labels.
     ("privacy", "randomised_response"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
+    # And here, what they are weighted by.
+    ("privacy", "randomised_counts"): Kept({}, {"name": "gaussian", "clip_norm": 0.5}),
 }
 
 

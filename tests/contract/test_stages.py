@@ -186,6 +186,7 @@ MILD: dict[str, dict[str, Any]] = {
     "skellam": {"noise_multiplier": 0.02, "clip_norm": 3.0, "contributors": 5.0},
     "local_gaussian": {"noise_multiplier": 0.02, "clip_norm": 3.0},
     "randomised_response": {"epsilon": 3.0},
+    "randomised_counts": {"epsilon": 3.0, "places": 20},
 }
 
 

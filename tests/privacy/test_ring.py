@@ -180,12 +180,12 @@ def test_options_out_of_range(options, said):
 def test_a_ring_that_is_too_small_for_the_cohort_is_refused():
     cfg = privacy(bits=12, scale=256, contributors=10.0)
     with pytest.raises(RequestError, match=r"privacy\.bits=12 is too small a ring: .* set privacy\.bits=13"):
-        cfg.check(64, 20)
-    replace(cfg, bits=13).check(64, 20)
+        cfg.check_ring(64, 20)
+    replace(cfg, bits=13).check_ring(64, 20)
     with pytest.raises(RequestError, match=r"contributors=10 clients' noise .* and 8 take part.* to 8"):
-        replace(cfg, bits=13).check(64, 8)
+        replace(cfg, bits=13).check_ring(64, 8)
     with pytest.raises(RequestError, match=r"privacy\.scale=16384 is too fine for messages of"):
-        replace(cfg, bits=30, scale=2**14).check(2**32, 20)
+        replace(cfg, bits=30, scale=2**14).check_ring(2**32, 20)
 
 
 def test_shares_of_noise_need_a_secure_sum():

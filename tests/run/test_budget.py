@@ -283,6 +283,20 @@ def test_randomised_labels_cost_their_epsilon_once_for_every_model():
     assert "models" not in said
 
 
+def test_randomised_counts_cover_what_is_announced_and_nothing_else():
+    told = {"name": "randomised_counts", "epsilon": 0.5, "places": 400}
+    e = config.experiment(BASE | {"split": {"name": "natural", "test": 0.2}, "privacy": told})
+    said = state(e)
+    assert (said["epsilon"], said["delta"], said["unit"]) == (0.5, 0.0, "record")
+    assert said["relation"] == "add_or_remove_one" and "announced counts alone" in said["notes"][0]
+    assert any("clients' messages" in word for word in said["uncovered"])
+    assert said["covered"] == [
+        "how many training rows each client says it has, by which messages are weighted"
+    ]
+    folds = config.experiment(BASE | {"split": {"name": "natural", "folds": 3}, "privacy": told})
+    assert state(folds)["epsilon_of_all_models"] == 1.5
+
+
 def test_who_is_lost_in_a_secure_sum_takes_its_noise_along():
     """Four hospitals add a share each; one that is lost under way is one share less in every round."""
 
