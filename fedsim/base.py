@@ -12,7 +12,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
@@ -46,8 +46,11 @@ def require(condition: object, message: str) -> None:
         raise RequestError(message)
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The allowed names, and the closest one to `name` where there is one: the tail of an error."""
+def nearest(name: str, allowed: Collection[str]) -> str:
+    """The allowed names, and the closest one to `name` where there is one: the tail of an error. Nothing for
+    an allowed name, as most are: messages are made before `require` looks whether they are needed."""
+    if name in allowed:
+        return ""
     allowed = sorted(str(a) for a in allowed)
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""

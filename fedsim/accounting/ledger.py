@@ -52,11 +52,14 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
 
     def spent(noise: float, rounds: int) -> float:
         at = _with_noise(experiment, noise)
-        return max(_worst(at, clients, rounds, delta) for clients in folds)
+        every = [_released(at, clients, rounds).events.values() for clients in folds]
+        return accountants.largest(list(itertools.chain(*every)), delta, privacy.relation, privacy.accountant)
 
     if budget is None:
         assert noise is not None  # the config requires one of the two
-        spent(noise, 1)  # whether there is an account at all
+        for clients in folds:  # whether there is an account at all
+            for events in _released(experiment, clients, 1).events.values():
+                accountants.chosen(events, privacy.relation, privacy.accountant)
         return Plan(noise, rounds)
     require(
         _NOISE not in experiment.tune.grid,
@@ -137,7 +140,7 @@ def statement(
     elif experiment.tune.grid:
         said["uncovered"] = [*clear, "the models that hyper-parameters were chosen by"]
     if many:
-        total = max(accountants.epsilon(e, delta, privacy.relation, kept).epsilon for e in together.values())
+        total = accountants.largest(list(together.values()), delta, privacy.relation, kept)
         said["notes"] = [
             *said["notes"],
             f"epsilon is of one model; the run trained {len(parts)}, one per fold",
@@ -199,12 +202,6 @@ def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released
         for region, of in entry(tried, clients, longest).events.items():
             events[region] += of
     return replace(released, events=events)
-
-
-def _worst(experiment: Experiment, clients: Clients, rounds: int, delta: float) -> float:
-    privacy, events = _config(experiment), _released(experiment, clients, rounds).events
-    kept = {name: accountants.chosen(of, privacy.relation, privacy.accountant) for name, of in events.items()}
-    return max(accountants.bound(of, delta, privacy.relation, kept[name]) for name, of in events.items())
 
 
 def _all(parts: Sequence[Released]) -> list[Any]:

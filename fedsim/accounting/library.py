@@ -10,16 +10,9 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from math import ceil, floor, sqrt
 from typing import Any
 
 import numpy as np
-from scipy import stats
-
-from fedsim.accounting import losses
-
-INTERVAL = 1e-4  # between values of the privacy loss
-
 
 # --- Rényi differential privacy --------------------------------------------------------------
 
@@ -29,14 +22,6 @@ def orders() -> np.ndarray:
     from dp_accounting import rdp
 
     return np.asarray(rdp.RdpAccountant().orders, np.float64)
-
-
-@lru_cache(maxsize=4096)
-def gaussian_rdp(noise: float, rate: float = 1.0) -> np.ndarray:
-    """Of the Gaussian mechanism of sensitivity 1, Poisson sampled under add or remove one."""
-    import dp_accounting as dp
-
-    return _rdp(dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise)))
 
 
 @lru_cache(maxsize=4096)
@@ -90,48 +75,11 @@ def delta_of_rdp(curve: np.ndarray, epsilon: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def gaussian_pld(noise: float, rate: float, replaced: bool, rows: int = 1) -> Any:
-    """noise: over the clip norm; rows: of a unit, each in the sample with probability `rate`, so that the sum
-    moves by a binomial number of clip norms (Choquette-Choo et al., "Privacy Amplification for Matrix
-    Mechanisms", ICLR 2024)."""
-    from dp_accounting.pld import pld_pmf
+def laplace_pld(noise: float, rate: float, interval: float) -> list[tuple[int, np.ndarray, float]]:
+    """Of sensitivity 1, where a unit is removed and where one is added: (least loss, in intervals;
+    probabilities of it and those that follow; probability of an infinite one)."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    pair = losses.replaced(noise, rate) if replaced else losses.sampled(noise, rate, rows)
-    least, most = losses.bounds(pair)
-
-    def discretised(which: int, least: float, most: float) -> Any:
-        low, high = floor(least / INTERVAL), ceil(most / INTERVAL)
-        divergences = losses.deltas(pair, np.arange(low, high + 1) * INTERVAL)[which]
-        found = losses.masses(divergences, INTERVAL)
-        return pld_pmf.DensePLDPmf(INTERVAL, low, found, float(divergences[-1]), pessimistic_estimate=True)
-
-    removed = discretised(0, least, most)
-    if replaced or rate == 1:  # the same either way
-        return pld.PrivacyLossDistribution(removed)
-    return pld.PrivacyLossDistribution(removed, discretised(1, -most, -least))
-
-
-@lru_cache(maxsize=64)
-def laplace_pld(noise: float, rate: float) -> Any:
-    """Of sensitivity 1."""
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    return pld.from_laplace_mechanism(noise, value_discretization_interval=INTERVAL, sampling_prob=rate)
-
-
-@lru_cache(maxsize=64)
-def truncated_pld(noise: float, rate: float, population: int, cap: int, replaced: bool) -> Any:
-    """Of a Poisson sample cut to `cap` units (Ganesh, arXiv 2508.15089): where it is cut, a unit in it
-    stands in another's place, so that the sum moves twice as far, either way."""
-    plain = gaussian_pld(noise, rate, replaced)
-    cut = float(stats.binom.sf(cap - 1, population - 1, rate))  # that it is, where one more unit is drawn
-    if cut == 0:
-        return plain
-    inside = float(stats.binom.sf(cap, population, rate)) * cap / (cut * population)
-    return gaussian_pld(noise / 2, inside, True).compute_mixture(plain, cut)
-
-
-def repeated_gaussian_pld(noise: float, times: int, replaced: bool) -> Any:
-    """All `times` releases at once: a Gaussian again."""
-    return gaussian_pld(noise / sqrt(times), 1.0, replaced)
+    both = pld.from_laplace_mechanism(noise, value_discretization_interval=interval, sampling_prob=rate)
+    dense = (one.to_dense_pmf() for one in (both._pmf_remove, both._pmf_add))
+    return [(one._lower_loss, np.asarray(one._probs), one._infinity_mass) for one in dense]

@@ -36,7 +36,7 @@ def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
     privacy = experiment.privacy
     if not (isinstance(privacy, Accounted) and ledger.accounted(experiment)):
         return lanes
-    plan = ledger.plan(experiment, [_clients(lane, federation) for lane in lanes])
+    plan = ledger.plan(experiment, _clients(lanes, federation))
     usual: dict[str, Any] = {f.name: f.default for f in fields(privacy) if f.name in OPTIONS}
     privacy = replace(privacy, **usual | {"noise_multiplier": plan.noise_multiplier})
     return [
@@ -55,24 +55,30 @@ def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federat
         # As it was used, but for what the account was asked to be.
         options: dict[str, Any] = {name: getattr(asked, name) for name in OPTIONS}
         experiment = replace(experiment, privacy=replace(used.privacy, **options), world=used.world)
-    folds = [_clients(lane, federation) for lane in lanes]
-    return ledger.statement(experiment, folds, [lane.rounds for lane in lanes], noise)
+    return ledger.statement(experiment, _clients(lanes, federation), [lane.rounds for lane in lanes], noise)
 
 
-def _clients(lane: Lane, federation: Federation) -> Clients:
+def _clients(lanes: Sequence[Lane], federation: Federation) -> list[Clients]:
+    """Those of each fold. All folds run one program, so it is asked once what that sends and answers."""
+    traced = isinstance(lanes[0].experiment.privacy, (RecordPrivacy, *MEASURED))
+    traits = _traits(lanes[0], federation) if traced else None
+    return [_of_fold(lane, federation, traits) for lane in lanes]
+
+
+def _of_fold(lane: Lane, federation: Federation, traits: Traits | None) -> Clients:
     part, e = lane.clients, lane.experiment
     held = np.flatnonzero(part.federated > 0)
     found = Clients(tuple(part.names[int(k)] for k in held), tuple(part.federated[held].tolist()))
+    if traits is None:
+        return found
     if isinstance(e.privacy, RecordPrivacy):
         return found._replace(
             units=tuple(units(federation, part, e.privacy.unit)[held].tolist()),
             steps=tuple(local_steps(part.federated[held], e).tolist()),
-            answers=_traits(lane, federation).answers,
+            answers=traits.answers,
         )
-    if isinstance(e.privacy, tuple(MEASURED)):
-        filled = 1 << (_traits(lane, federation).sent - 1).bit_length()  # up to a power of two
-        return found._replace(numbers=filled, came=_came(lane, found))
-    return found
+    filled = 1 << (traits.sent - 1).bit_length()  # up to a power of two
+    return found._replace(numbers=filled, came=_came(lane, found))
 
 
 def _traits(lane: Lane, federation: Federation) -> Traits:

@@ -40,6 +40,7 @@ class Sources:
     pooled: dict[int, Partition] = field(default_factory=dict)
     measured: dict[int, dict[str, float | None]] = field(default_factory=dict)
     diverse: dict[tuple[int, str], float | None] = field(default_factory=dict)
+    made: dict[str, tuple[Lane, ...]] = field(default_factory=dict)
     # Parts are told apart by identity, so two threads must not each make one.
     _lock: RLock = field(default_factory=RLock)
 
@@ -128,20 +129,13 @@ class Sources:
 
         Raises RequestError where a lane would release what has no valid privacy account."""
         with self._lock:
-            federation, folds = self.split(experiment)
-            return budget.settled(
-                [
-                    with_strategy(
-                        self._lane(
-                            experiment,
-                            federation,
-                            self._held(federation, part, holding_out, experiment.seed),
-                        )
-                    )
-                    for part in folds
-                ],
-                federation,
-            )
+            key = digest([experiment, holding_out])
+            if key not in self.made:
+                federation, folds = self.split(experiment)
+                parts = [self._held(federation, part, holding_out, experiment.seed) for part in folds]
+                lanes = [with_strategy(self._lane(experiment, federation, part)) for part in parts]
+                self.made[key] = tuple(budget.settled(lanes, federation))
+            return list(self.made[key])
 
     def _held(self, federation: Federation, part: Partition, share: float, seed: int) -> Partition:
         if share == 0:

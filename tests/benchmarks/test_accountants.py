@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedsim.accounting import accountants, library
+from fedsim.accounting import accountants, library, pld
 from fedsim.accounting.calibration import least_noise
 from fedsim.accounting.events import (
     Event,
@@ -35,7 +35,7 @@ REFERENCES = [(0.01, 1.3, 1500), (0.02, 1.0, 500), (0.05, 1.0, 100), (1.0, 10.0,
 
 
 def forget() -> None:
-    caches = (library.gaussian_rdp, library.fixed_rdp, library.gaussian_pld, library.truncated_pld)
+    caches = (accountants.sampled_rdp, library.fixed_rdp, pld.gaussian, pld.truncated, accountants._pld_total)
     for cache in (*caches, accountants._bound):
         cache.cache_clear()
 
