@@ -91,7 +91,10 @@ def read(batches: Batches, of: Units, index: Array, used: Array) -> Batch:
     position = jnp.minimum(position, last).reshape(-1)
     batch = batches.rows.read(batches.window, position, jnp.ones(position.shape, bool))
     mine = batch["patient"] == jnp.repeat(code, of.rows)
-    return batch | {"mask": mine & inside.reshape(-1) & jnp.repeat(used, of.rows)}
+    mask, x = mine & inside.reshape(-1) & jnp.repeat(used, of.rows), batch["x"]
+    # Rows of the next patient are read too, and must not reach this one's norm, not even as 0 * inf.
+    x = jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
+    return batch | {"x": x, "mask": mask}
 
 
 def _begin(batches: Batches, code: Array) -> Array:
