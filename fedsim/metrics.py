@@ -57,6 +57,13 @@ HIGHER_IS_BETTER: dict[str, bool] = {
 }
 # Metrics that are best at a value, not at an end.
 TARGET: dict[str, float] = {"calibration_intercept": 0.0, "calibration_slope": 1.0}
+# What a value can be. A calibration slope can be anything; brier is the multi-class one.
+RANGE: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("auroc", "auprc", "accuracy", "ece", "backdoor", "c_index"), (0.0, 1.0)),
+    **dict.fromkeys(("log_loss", "mae", "mse", "cox_loss"), (0.0, math.inf)),
+    "brier": (0.0, 2.0),
+    "r2": (-math.inf, 1.0),
+}
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "binary": (

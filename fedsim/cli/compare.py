@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fedsim.report.paired import Difference
 
 LEVELS = ("pooled", "mean", "weighted_mean", "worst", "site", "client")
-ALPHA = 0.05
 
 
 def describe(parser: Parser) -> None:
@@ -42,10 +41,7 @@ def main(options: Options) -> int:
     rows = report.read(request.store, request.labels, metrics, [options.level])
     found = paired.differences(rows, options.axis, options.baseline, metrics, options.level)
     footnotes = sources(rows, request.report_stale)
-    most = max(d.pairs for d in found)
-    if paired.smallest(most) >= ALPHA:
-        least = paired.smallest(most)
-        footnotes.append(f"{most} pairs cannot give a p below {least:g}; add seeds to tell more.")
+    footnotes += paired.too_few(found)
     if options.json:
         told: dict[str, Any] = {
             "name": request.sweep.name,
@@ -75,6 +71,8 @@ def main(options: Options) -> int:
 
 def said(d: Difference) -> str:
     """`better` or `worse` where the corrected p is below 5 % and the metric has a direction."""
+    from fedsim.report.paired import ALPHA
+
     up = HIGHER_IS_BETTER.get(d.metric)
     if up is None or d.corrected is None or d.corrected >= ALPHA:
         return ""

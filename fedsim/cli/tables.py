@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 from typing import IO
@@ -105,7 +104,8 @@ def _reference(request: Request) -> Path:
 
 def _commit(request: Request) -> None:
     """Copy the reduced tables to where the repository keeps them."""
+    from fedsim.report.files import publish
+
+    made = (request.out / "tables").iterdir()
     target = COMMITTED / request.sweep.name
-    target.mkdir(parents=True, exist_ok=True)
-    for path in (request.out / "tables").iterdir():
-        shutil.copy(path, target / path.name)
+    publish({target / path.name: path.read_bytes() for path in made if path.suffix in (".md", ".csv")})

@@ -51,8 +51,8 @@ def main(options: Options) -> int:
         require(_has(store, run), f"run {run} has no timeline; run it with system=lognormal or system=trace")
         columns = store.read(run, "timeline").to_pydict()
         drawn = timeline.draw(run, columns, label or f"Run {run}", options.rounds)
-        for suffix, content in {"png": drawn.png, "svg": drawn.svg, "csv": drawn.csv.encode()}.items():
-            path = folder / f"{run}.{suffix}"
+        for file, content in drawn.files().items():
+            path = folder / file
             path.write_bytes(content)
             print(path, file=options.out)
     return SUCCESS

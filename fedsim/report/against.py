@@ -20,9 +20,8 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE, mean_interval
-from fedsim.report.rows import Rows, Value, observe
+from fedsim.report.rows import NoRuns, Rows, Value, observe
 from fedsim.report.spec import FigureSpec
-from fedsim.report.tables import NoRuns
 from fedsim.report.words import say
 
 Curve = dict[Value, dict[Value, float]]  # value of the dimension -> seed -> value of the metric

@@ -41,6 +41,7 @@ _STYLE: Any = {
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # text that journals accept and readers can search
     "svg.hashsalt": "fedsim",  # else the ids in the file are drawn at random
     "xtick.color": GREY,
     "xtick.labelcolor": "black",
@@ -51,12 +52,18 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and the rows behind it: png and svg are file contents, csv has one line per point."""
+    """A figure and the rows behind it: png, svg and pdf are file contents, csv has one line per point."""
 
     name: str
     png: bytes
     svg: bytes
+    pdf: bytes
     csv: str
+
+    def files(self) -> dict[str, bytes]:
+        """File name -> content."""
+        kinds = {"png": self.png, "svg": self.svg, "pdf": self.pdf, "csv": self.csv.encode()}
+        return {f"{self.name}.{suffix}": content for suffix, content in kinds.items()}
 
 
 @contextmanager
@@ -134,12 +141,15 @@ def drawing(name: str, fig: Figure, header: Sequence[str], lines: Sequence[Seque
     write(header)
     for line in lines:
         write([repr(v) if isinstance(v, float) else v for v in line])
-    png, svg = io.BytesIO(), io.BytesIO()
     # No dates and no versions: the same rows give the same bytes.
-    fig.savefig(
-        png, format="png", dpi=160, facecolor="white", metadata={"Software": None}, bbox_inches="tight"
-    )
-    fig.savefig(
-        svg, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, bbox_inches="tight"
-    )
-    return Drawing(name, png.getvalue(), svg.getvalue(), out.getvalue())
+    nothing: dict[str, dict[str, None]] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    made = {}
+    for kind, metadata in nothing.items():
+        file = io.BytesIO()
+        fig.savefig(file, format=kind, dpi=160, facecolor="white", metadata=metadata, bbox_inches="tight")
+        made[kind] = file.getvalue()
+    return Drawing(name, made["png"], made["svg"], made["pdf"], out.getvalue())

@@ -30,9 +30,9 @@ from fedsim.report.drawing import (
     style,
 )
 from fedsim.report.intervals import NOTE, mean_interval
-from fedsim.report.rows import Key, Rows, Value, observe, options
+from fedsim.report.rows import Key, NoRuns, Rows, Value, observe, options
 from fedsim.report.spec import FigureSpec, ReportSpec
-from fedsim.report.tables import NoRuns, leave_out, sources
+from fedsim.report.tables import leave_out, sources
 from fedsim.report.words import say
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedsim.metrics import HIGHER_IS_BETTER, TARGET
-from fedsim.report.intervals import NOTE
+from fedsim.report.intervals import NOTE, STRATIFIED
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
 from fedsim.report.rows import Key, Rows, chosen
@@ -14,7 +14,7 @@ from fedsim.report.spec import Published, TableSpec
 from fedsim.report.words import say
 
 if TYPE_CHECKING:
-    from fedsim.report.tables import Cell
+    from fedsim.report.table import Cell
 
 DIVERGED = "‡"
 NAMED = 3  # cells without runs
@@ -46,14 +46,22 @@ def notes(
 
     most = max(counts, default=0)
     number = f"{most} seed{'s' if most != 1 else ''}"
+    if spec.strata:
+        number = f"{most} runs"
+    how = STRATIFIED if spec.strata else NOTE[spec.interval]
     number = f"up to {number} (the count in round brackets)" if len(counts) > 1 else number
     again = "the training, on the same split" if _one_split(rows, spec) else "the split and the training"
     found = [
-        f"Mean over {number} and 95 % interval ({NOTE[spec.interval]}). Seeds repeat {again}; the interval "
+        f"Mean over {number} and 95 % interval ({how}). Seeds repeat {again}; the interval "
         f"is not one over new patients."
         if most > 1
         else "One seed: no interval."
     ]
+    if spec.strata:
+        among = ", ".join(say(d, labels) for d in spec.strata)
+        found.append(f"Every value of {among} counts the same in a mean.")
+    if any(c.cut for row in cells for c in row):
+        found.append("Intervals are cut where the metric ends: with so few seeds they reach beyond.")
     if spec.over:
         found.append(note(spec.over))
         if spec.over.take == "spread":

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from fedsim.base import RequestError, nearest, require
-from fedsim.report.intervals import mean_interval
+from fedsim.report.intervals import Method, mean_interval
 from fedsim.report.rows import Rows, Value, chosen, observe, plain
 from fedsim.report.spec import Level
 
+ALPHA = 0.05  # a corrected p below is marked
 EXACT = 16  # pairs up to which every one of the 2**n signs is tried
 DRAWS = 100_000  # of signs, beyond that
 _KEY = 30_000_000
@@ -83,15 +84,29 @@ def differences(
         base = {str(key[-1]): v for key, v in found.items() if list(key[:-1]) == rest}.get(baseline)
         if str(choice) == baseline or base is None:
             continue
-        pairs = [by_seed[s] - base[s] for s in sorted(by_seed.keys() & base.keys(), key=str)]
-        pairs = [d for d in pairs if d == d]
-        if pairs:
-            mean, low, high = mean_interval(pairs, "t")
-            p = signs(pairs) if len(pairs) > 1 else None
-            setting = dict(zip(others, rest[:-1], strict=True))
-            made.append(Difference(setting, str(rest[-1]), choice, len(pairs), mean, low, high, p))
+        setting = dict(zip(others, rest[:-1], strict=True))
+        if difference := paired(by_seed, base, setting, str(rest[-1]), choice):
+            made.append(difference)
     require(made, f"no two runs differ in {axis} alone and share a seed with {axis}={baseline}")
     return holm(made)
+
+
+def paired(
+    values: Mapping[Value, float],
+    base: Mapping[Value, float],
+    where: Mapping[str, Value],
+    metric: str,
+    choice: Value,
+    method: Method = "t",
+) -> Difference | None:
+    """values - base over their common seeds, undefined ones left out; None without any."""
+    pairs = [values[s] - base[s] for s in sorted(values.keys() & base.keys(), key=str)]
+    pairs = [d for d in pairs if d == d]
+    if not pairs:
+        return None
+    mean, low, high = mean_interval(pairs, method)
+    p = signs(pairs) if len(pairs) > 1 else None
+    return Difference(dict(where), metric, choice, len(pairs), mean, low, high, p)
 
 
 def signs(differences: Sequence[float]) -> float:
@@ -114,6 +129,17 @@ def signs(differences: Sequence[float]) -> float:
 def smallest(pairs: int) -> float:
     """The smallest p that so many pairs can give: all differences of one sign, or all of the other."""
     return 2.0 ** (1 - pairs) if pairs <= EXACT else 1 / (1 + DRAWS)
+
+
+def too_few(found: Sequence[Difference]) -> list[str]:
+    """A sentence where no p could be below `ALPHA`, whatever the values."""
+    if not found:
+        return []
+    most = max(d.pairs for d in found)
+    least = smallest(most)
+    return (
+        [f"{most} pairs cannot give a p below {least:g}; add seeds to tell more."] if least >= ALPHA else []
+    )
 
 
 def holm(found: Sequence[Difference]) -> list[Difference]:

@@ -16,14 +16,18 @@ import yaml
 from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
-from fedsim.report.spec import Level
+from fedsim.report.spec import INSIDE, Level
 
-# Dimensions found inside a run; all others are choices of the sweep or options of the run.
-INSIDE = ("metric", "set", "aggregate", "site", "client", "round")
 ALL_FOLDS = -1  # the replica that holds every fold's out-of-fold predictions together
+
+_KEYS = frozenset(("run", "round", "replica", "set", "aggregate", "group", "name"))
 
 Value = str | int | float | bool | None
 Key = tuple[Value, ...]
+
+
+class NoRuns(RequestError):
+    """No run that was asked for has what a table or figure is to show."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Rows:
     planned: the labels of every run asked for, in order, where the caller gave them.
     missing: ids that are not in the store.
     rounds, clients: the runs' rows, one after another; column `run` is the position in `runs`.
+    columns: {"rounds": ..., "clients": ...}: every metric in the files, read or not.
     """
 
     runs: tuple[Run, ...]
@@ -91,6 +96,7 @@ class Rows:
     missing: tuple[str, ...]
     rounds: pa.Table
     clients: pa.Table
+    columns: Mapping[str, frozenset[str]]
 
 
 def read(
@@ -116,8 +122,9 @@ def read(
     overall = bool(set(levels) - groups)
     found: list[Run] = []
     missing: list[str] = []
-    rounds: list[pa.Table] = []
-    clients: list[pa.Table] = []
+    parts: dict[str, list[pa.Table]] = {"rounds": [], "clients": []}
+    columns: dict[str, set[str]] = {"rounds": set(), "clients": set()}
+    kinds = ["rounds"] * overall + ["clients"] * bool(groups)
     for run in runs:
         folder = store / run
         try:
@@ -126,24 +133,24 @@ def read(
             missing.append(run)
             continue
         if manifest.get("status") == "done":
-            keys = ("round", "replica", "set")
-            if overall:
-                rounds.append(_part(folder / "rounds.parquet", len(found), (*keys, "aggregate"), wanted))
-            if groups:
-                clients.append(
-                    _part(folder / "clients.parquet", len(found), (*keys, "group", "name"), wanted)
-                )
+            for kind in kinds:
+                part, there = _part(folder / f"{kind}.parquet", len(found), wanted)
+                parts[kind].append(part)
+                columns[kind].update(there)
         found.append(Run(run, folder, manifest))
     require(found, f"none of the {len(missing)} runs asked for is in {store}; run the sweep first")
     labels = tuple(dict(cell) for cell in runs.values()) if isinstance(runs, Mapping) else None
-    return Rows(tuple(found), labels, tuple(missing), _concat(rounds), _concat(clients))
+    tables = {kind: _concat(of_kind) for kind, of_kind in parts.items()}
+    known = {kind: frozenset(there - _KEYS) for kind, there in columns.items()}
+    return Rows(tuple(found), labels, tuple(missing), **tables, columns=known)
 
 
-def _part(path: Path, run: int, keys: tuple[str, ...], wanted: set[str] | None) -> pa.Table:
+def _part(path: Path, run: int, wanted: set[str] | None) -> tuple[pa.Table, list[str]]:
+    """The keys and wanted metrics of one file, and the names of all its columns."""
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
-            columns = [c for c in there if c in keys or wanted is None or c in wanted]
+            columns = [c for c in there if c in _KEYS or wanted is None or c in wanted]
             table = file.read(columns=columns, use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid):
         raise RequestError(
@@ -153,7 +160,7 @@ def _part(path: Path, run: int, keys: tuple[str, ...], wanted: set[str] | None) 
     for i, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(i, column.name, table.column(i).cast(pa.string()))
-    return table.append_column("run", pa.array(np.full(table.num_rows, run, np.int64)))
+    return table.append_column("run", pa.array(np.full(table.num_rows, run, np.int64))), there
 
 
 def _concat(parts: list[pa.Table]) -> pa.Table:
@@ -341,8 +348,7 @@ def _column(rows: Rows, table: pa.Table, metric: str, run: NDArray[np.int64]) ->
             f"no manifest has a number {key!r}; {nearest(key, rows.runs[0].manifest)}",
         )
         return np.asarray(numeric, np.float64)[run]
-    keys = ("run", "round", "replica", "set", "aggregate", "group", "name")
-    known = [c for c in table.column_names if c not in keys]
+    known = rows.columns["clients" if table is rows.clients else "rounds"]
     require(metric in known, f"unknown metric {metric!r}; {nearest(metric, known)}")
     values: NDArray[np.float64] = table.column(metric).cast(pa.float64()).to_numpy()
     return values

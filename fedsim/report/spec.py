@@ -33,6 +33,14 @@ import yaml
 from fedsim.base import build, require
 from fedsim.report.intervals import Method
 
+# Dimensions found inside a run; all others are choices of the sweep or options of the run.
+INSIDE = ("metric", "set", "aggregate", "site", "client", "round")
+# What is counted, not computed: the same on every device.
+COUNTED = (
+    *("n", "positives", "cohort", "bytes_up", "bytes_down", "aborted_rounds"),
+    *("manifest.parameters", "manifest.rounds", "manifest.spent.bytes_up", "manifest.spent.bytes_down"),
+    *("manifest.spent.wasted", "manifest.bytes_per_client_round.up", "manifest.bytes_per_client_round.down"),
+)
 Level = Literal["pooled", "mean", "weighted_mean", "worst", "site", "client"]
 
 
@@ -79,8 +87,13 @@ class TableSpec:
     format: Python format, for all metrics or by metric.
     best: what is in bold: the best mean of each column, of each row, or nothing.
     mark: sign of a cell that lacks seeds.
-    band: how far each seed's value may drift before `check` objects, for all metrics or by metric.
+    band: how far each seed's value may drift before `check` objects, for all metrics or by metric; null: 0
+      for counts, such as bytes, which are the same on every device, and 0.01 for the rest.
     published: numbers of others, each with a band of its own; `check` never objects to these.
+    reference: `{dimension: value}`; cells with another value of it show the difference to the one with this,
+      paired by seed.
+    strata: choices of the sweep over which a cell takes the mean, each value with equal weight; intervals
+      then draw seeds again within each (interval: bootstrap).
     """
 
     name: str
@@ -96,8 +109,10 @@ class TableSpec:
     best: Literal["column", "row", "none"] = "column"
     mark: str = "†"
     interval: Method = "t"
-    band: float | dict[str, float] = 0.01
+    band: float | dict[str, float] | None = None
     published: tuple[Published, ...] = ()
+    reference: dict[str, Any] = field(default_factory=dict)
+    strata: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.rows, f"table {self.name}: rows must name at least one dimension")
@@ -107,6 +122,20 @@ class TableSpec:
         require(
             self.over is None or self.round == "last",
             f"table {self.name}: over takes the last rounds, and round names one; leave one of them out",
+        )
+        require(
+            len(self.reference) < 2 and self.reference.keys() <= {*self.rows, *self.columns} - {"metric"},
+            f"table {self.name}: reference names one value of one row or column, got {self.reference}",
+        )
+        inside = {*self.strata} & {*INSIDE, "seed", *self.rows, *self.columns}
+        require(
+            not inside,
+            f"table {self.name}: strata are choices of the sweep beside rows and columns, "
+            f"got {', '.join(sorted(inside))}; leave it out",
+        )
+        require(
+            not self.strata or self.interval == "bootstrap",
+            f"table {self.name}: a mean over strata needs interval: bootstrap, got {self.interval}",
         )
         for metric in self.metrics:
             try:
@@ -120,7 +149,11 @@ class TableSpec:
         return format(value, style).replace("-", "−")
 
     def allowed(self, metric: str) -> float:
-        return float(self.band.get(metric, 0.01) if isinstance(self.band, dict) else self.band)
+        """How far a seed's value may drift: 0 for counts unless said otherwise."""
+        usual = 0.0 if metric in COUNTED else 0.01
+        if isinstance(self.band, dict):
+            return float(self.band.get(metric, usual))
+        return usual if self.band is None else float(self.band)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +193,11 @@ class FigureSpec:
     @property
     def source(self) -> Level:
         return self.level or ("site" if self.kind == "gain" else "pooled")
+
+    @property
+    def columns(self) -> set[str]:
+        """What it takes of the rows."""
+        return {self.metric, "n"} if self.kind == "gain" else {self.metric}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +252,7 @@ def _item(item: Any) -> Any:
         return item
     # `from` is a keyword of Python and cannot be a field.
     item = {"level" if key == "from" else key: value for key, value in item.items()}
-    for key in ("rows", "columns", "metrics"):
+    for key in ("rows", "columns", "metrics", "strata"):
         if isinstance(item.get(key), str):
             item[key] = [item[key]]
     return item

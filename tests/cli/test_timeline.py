@@ -6,7 +6,7 @@ import re
 def test_a_run_the_newest_and_an_experiments(fedsim, engine, tiny, here):
     assert fedsim("run").code == fedsim("run system=lognormal seed=5").code == 0
     newest = fedsim("timeline")
-    assert newest.code == 0 and len(newest.out.split()) == 3
+    assert newest.code == 0 and len(newest.out.split()) == 4
     png = newest.out.split()[0]
     assert png.startswith(str(here / "results" / "timelines")) and png.endswith(".png")
     run = png.rsplit("/")[-1].removesuffix(".png")

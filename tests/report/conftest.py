@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.report.made import SITES, SPEC
+
 KEYS = {
     "round": pa.int32(),
     "replica": pa.int32(),
@@ -58,3 +60,29 @@ def put(tmp_path: Path) -> Put:
         return run
 
     return one
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, put: Put) -> dict[str, dict[str, Any]]:
+    """Three seeds of local and fedavg; at Small fedavg gains .2 + .01 seed, at Large it loses .1."""
+    (tmp_path / "tables.yaml").write_text(SPEC)
+    plan = {}
+    for algorithm in ("local", "fedavg", "pooled"):
+        for seed in range(3):
+            cell = {"algorithm": algorithm, "split": "natural", "seed": seed}
+            rounds = [
+                {"round": r, "auroc": 0.5 + 0.05 * r + 0.01 * seed, "brier": 0.3 - 0.01 * r}
+                for r in ([3] if algorithm == "pooled" else [1, 2, 3])
+            ]
+            clients = [
+                {
+                    "round": 3,
+                    "name": site,
+                    "n": 40,
+                    # The seed moves the hospital by far more than the method does: only pairs see it.
+                    "auroc": 0.5 + 0.1 * seed + (gain + 0.01 * seed if algorithm == "fedavg" else 0.0),
+                }
+                for site, gain in SITES.items()
+            ]
+            plan[put(cell, rounds, clients)] = cell
+    return plan

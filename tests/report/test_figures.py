@@ -1,0 +1,68 @@
+"""Figures of made-up stores: the numbers behind them."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsim import report
+from fedsim.base import RequestError
+from fedsim.report import spec as declared
+from tests.report.made import T2, Put
+
+
+def test_gain_is_paired_by_seed(tmp_path: Path, experiment: Any) -> None:
+    from fedsim.report.figures import gains
+
+    spec = declared.parse({"figures": [{"name": "g", "kind": "gain", "where": {"algorithm": "fedavg"}}]})
+    rows = report.read(tmp_path / "store", experiment)
+    pairs = gains(rows, spec.figures[0])
+    assert set(pairs) == {("Small", "fedavg"), ("Large", "fedavg")}
+    assert [round(p[2], 12) for p in pairs["Small", "fedavg"].values()] == [0.2, 0.21, 0.22]
+    mean, low, high = report.intervals.mean_interval([p[2] for p in pairs["Small", "fedavg"].values()], "t")
+    assert (mean, low, high) == pytest.approx(
+        (0.21, 0.21 - T2 * 0.01 / math.sqrt(3), 0.21 + T2 * 0.01 / math.sqrt(3))
+    )
+
+
+def test_gain_leaves_out_pairs_without_both_and_turns_losses_round(tmp_path: Path, put: Put) -> None:
+    from fedsim.report.figures import gains
+
+    def one(algorithm: str, seed: int, brier: float | None) -> str:
+        return put({"algorithm": algorithm, "seed": seed}, [{"brier": 0.1}], [{"name": "A", "brier": brier}])
+
+    runs = [one("local", 0, 0.3), one("local", 1, None), one("fedavg", 0, 0.2), one("fedavg", 1, 0.1)]
+    runs.append(one("fedavg", 2, 0.1))
+    spec = declared.parse({"figures": [{"name": "g", "kind": "gain", "metric": "brier"}]})
+    pairs = gains(report.read(tmp_path / "store", runs), spec.figures[0])
+    assert list(pairs["A", "fedavg"]) == [0]
+    assert pairs["A", "fedavg"][0] == pytest.approx((0.2, 0.3, 0.1))  # a lower Brier score is a gain
+
+
+def test_figures_say_what_is_left_out(tmp_path: Path, put: Put, experiment: Any) -> None:
+    from fedsim.report.drawing import left_out
+    from fedsim.report.figures import figures
+
+    spec = declared.parse({"figures": [{"name": "g", "kind": "gain", "where": {"algorithm": "fedavg"}}]})
+    runs = [*experiment, put({"algorithm": "fedavg", "seed": 8}, status="diverged", source="abc")]
+    runs.append(put({"algorithm": "pooled", "seed": 9}, status="diverged", source="abc"))  # not in the figure
+    rows = report.read(tmp_path / "store", [*runs, "never-ran"])
+    assert left_out(rows, spec.figures[0]) == ["Left out: of the runs, 1 diverged and 1 did not finish."]
+    assert left_out(report.read(tmp_path / "store", experiment), spec.figures[0]) == []
+    runs.append(put({"algorithm": "fedprox", "seed": 0}, status="diverged", source="other"))
+    with pytest.raises(RequestError, match="2 versions of the code"):
+        figures(report.read(tmp_path / "store", runs), spec)
+
+
+def test_labels_of_lines_do_not_touch() -> None:
+    from fedsim.report.figures import _apart
+
+    assert _apart([0.0, 50.0, 100.0], 10, 0, 100) == [0.0, 50.0, 100.0]
+    places = _apart([48.0, 50.0, 50.0, 99.0, 99.0], 10, 0, 100)
+    assert all(b - a >= 10 - 1e-9 for a, b in pairwise(places))
+    assert places[0] >= 0 and places[-1] <= 100
+    assert places[:3] == pytest.approx([148 / 3 - 10, 148 / 3, 148 / 3 + 10])
