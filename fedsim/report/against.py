@@ -10,8 +10,11 @@ from fedsim.report.drawing import (
     LINES,
     MARKERS,
     Drawing,
+    Point,
     caption,
     drawing,
+    ends_in,
+    ends_of,
     in_plan,
     left_out,
     looks_of,
@@ -19,7 +22,7 @@ from fedsim.report.drawing import (
     panels,
     seeds_of,
 )
-from fedsim.report.intervals import NOTE, mean_interval
+from fedsim.report.intervals import NOTE
 from fedsim.report.rows import NoRuns, Rows, Value, observe
 from fedsim.report.spec import FigureSpec
 from fedsim.report.words import say
@@ -58,12 +61,13 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
     fig, axes = panels(len(sites), 1.6 + 2.1 * len(sites) if len(sites) > 1 else 6.4, 3.4)
     looks, metric = looks_of(methods, spec), say(spec.metric, labels)
     count: set[int] = set()
+    points: list[Point] = []
     for ax, site in zip(axes, sites, strict=True):
         for method in methods:
             colour, place = looks[method]
             curve = by_site[site].get(method, {})
             at = [i for i, x in enumerate(places) if x in curve]
-            ends = [mean_interval(list(curve[places[i]].values()), spec.interval) for i in at]
+            ends = [ends_in(spec, list(curve[places[i]].values())) for i in at]
             count |= {len(curve[places[i]]) for i in at}
             ax.plot(
                 at,
@@ -75,6 +79,10 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
                 markersize=4,
                 label=say(method, labels),
             )
+            points += [
+                Point(ax, i, e[0], f"{say(method, labels)}, {say(places[i], labels)}: {ends_of(e, '.4f')}")
+                for i, e in zip(at, ends, strict=True)
+            ]
             band = [(i, e[1], e[2]) for i, e in zip(at, ends, strict=True) if e[1] is not None]
             if band:
                 where, low, high = zip(*band, strict=True)
@@ -109,4 +117,4 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
         )
     ]
     header = (spec.by, spec.x, "seed", spec.metric)
-    return drawing(spec.name, fig, header if sites == [None] else (spec.source, *header), lines)
+    return drawing(spec.name, fig, header if sites == [None] else (spec.source, *header), lines, points)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from fedsim.metrics import RANGE
+from fedsim.report.intervals import Interval, cut, mean_interval
 from fedsim.report.rows import Rows, Value, chosen, options, plain
 from fedsim.report.spec import FigureSpec
 
@@ -23,6 +28,9 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 ONCE: Any = (0, (1.2, 1.2))
 GREY = "#595959"
+# Lightness rises evenly (Nunez, Anderton, Renslow, PLoS ONE 13, 2018): as good in grey. Ends are left out, so
+# that what is written on it is told apart.
+HEAT = ListedColormap(matplotlib.colormaps["cividis"](np.linspace(0.08, 0.98, 256)))
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -50,6 +58,23 @@ _STYLE: Any = {
 }
 
 
+class Point(NamedTuple):
+    """What a place of a figure stands for, in words. x, y: in the axes' data."""
+
+    ax: Axes
+    x: float
+    y: float
+    text: str
+
+
+class Mark(NamedTuple):
+    """A place of a finished figure and what it stands for. x, y: points from the SVG's upper left."""
+
+    x: float
+    y: float
+    text: str
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure and the rows behind it: png, svg and pdf are file contents, csv has one line per point."""
@@ -59,6 +84,8 @@ class Drawing:
     svg: bytes
     pdf: bytes
     csv: str
+    title: str
+    marks: tuple[Mark, ...]
 
     def files(self) -> dict[str, bytes]:
         """File name -> content."""
@@ -125,17 +152,36 @@ def in_plan(methods: set[Value], spec: FigureSpec, rows: Rows) -> list[Value]:
 
 
 def looks_of(methods: Sequence[Value], spec: FigureSpec) -> dict[Value, tuple[str, int]]:
-    """{method: (colour, its place)}. The baseline is grey, so its rivals look alike with and without it."""
+    """{method: (colour, its place)}. The baseline is grey and last, so its rivals look alike without it."""
     rivals = [m for m in methods if str(m) != spec.baseline]
     looks = {m: (COLOURS[i % len(COLOURS)], i) for i, m in enumerate(rivals)}
-    return {m: looks.get(m, (GREY, 0)) for m in methods}
+    return {m: looks.get(m, (GREY, -1)) for m in methods}
+
+
+def ends_in(spec: FigureSpec, values: Sequence[float]) -> Interval:
+    """Mean and interval, cut where the metric ends."""
+    bounds = RANGE.get(spec.metric, (-math.inf, math.inf))
+    return cut(mean_interval(values, spec.interval), bounds)
+
+
+def ends_of(interval: Interval, style: str = "+.4f") -> str:
+    """`+0.0614 [+0.0502, +0.0726]`"""
+    mean, low, high = interval
+    ends = "" if low is None or high is None else f" [{low:{style}}, {high:{style}}]"
+    return f"{mean:{style}}{ends}".replace("-", "−")
 
 
 def numeric(seed: Value) -> tuple[float, str]:
     return (float(seed), "") if isinstance(seed, int | float) else (float("inf"), str(seed))
 
 
-def drawing(name: str, fig: Figure, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> Drawing:
+def drawing(
+    name: str,
+    fig: Figure,
+    header: Sequence[str],
+    lines: Sequence[Sequence[Any]],
+    points: Sequence[Point] = (),
+) -> Drawing:
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
     write(header)
@@ -147,9 +193,16 @@ def drawing(name: str, fig: Figure, header: Sequence[str], lines: Sequence[Seque
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    fig.draw_without_rendering()  # places everything
+    box = fig.get_tightbbox().padded(0.1)  # inches
+    marks = []
+    for ax, x, y, text in points:
+        at, up = ax.transData.transform((x, y)) / fig.dpi
+        marks.append(Mark(round(72 * (at - box.x0), 1), round(72 * (box.y1 - up), 1), text))
     made = {}
     for kind, metadata in nothing.items():
         file = io.BytesIO()
-        fig.savefig(file, format=kind, dpi=160, facecolor="white", metadata=metadata, bbox_inches="tight")
+        fig.savefig(file, format=kind, dpi=160, facecolor="white", metadata=metadata, bbox_inches=box)
         made[kind] = file.getvalue()
-    return Drawing(name, made["png"], made["svg"], made["pdf"], out.getvalue())
+    title = fig.get_suptitle() or " ".join(ax.get_title(loc="left") for ax in fig.axes).strip()
+    return Drawing(name, made["png"], made["svg"], made["pdf"], out.getvalue(), title, tuple(marks))

@@ -35,6 +35,7 @@ from fedsim.report.intervals import Method
 
 # Dimensions found inside a run; all others are choices of the sweep or options of the run.
 INSIDE = ("metric", "set", "aggregate", "site", "client", "round")
+Kind = Literal["gain", "convergence", "against", "heat", "target", "calibration", "wins"]
 # What is counted, not computed: the same on every device.
 COUNTED = (
     *("n", "positives", "cohort", "bytes_up", "bytes_down", "aborted_rounds"),
@@ -161,17 +162,23 @@ class FigureSpec:
     """One figure.
 
     kind: `gain`: what each site gains over the `baseline` method, paired by seed; `convergence`: a
-      metric by round; `against`: a metric by the values of the dimension `x`, a panel per site.
-    by: the dimension that is told apart by colour.
+      metric by round; `against`: a metric by the values of the dimension `x`, a panel per site; `heat`: a
+      metric by `by` and `x`, or `metrics` by `by`; `target`: what it takes to reach `target`;
+      `calibration`: shares of positives by predicted probability, in `bins`; `wins`: how often each method
+      is better than each other.
+    by: the dimension that is told apart by colour, or stands down the page.
     level: as in a table; null: `site` for gain, else `pooled`.
     """
 
     name: str
-    kind: Literal["gain", "convergence", "against"]
+    kind: Kind
     metric: str = "auroc"
+    metrics: tuple[str, ...] = ()
     by: str = "algorithm"
     x: str | None = None
     baseline: str = "local"
+    target: float | None = None
+    bins: int = 10
     level: Level | None = None
     where: dict[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -179,12 +186,28 @@ class FigureSpec:
 
     def __post_init__(self) -> None:
         one, several = ("site", "client"), ("pooled", "mean", "weighted_mean", "worst")
-        allowed = {"gain": one, "convergence": several, "against": one + several}[self.kind]
+        allowed: tuple[str, ...] = one + several
+        if self.kind in ("gain", "convergence", "target", "calibration"):
+            allowed = {"gain": one, "calibration": ("pooled",)}.get(self.kind, several)
+        if self.kind == "heat":
+            require(
+                (self.x is not None) != bool(self.metrics),
+                f"figure {self.name}: a heat map stands on x or on several metrics, got x={self.x} and "
+                f"{len(self.metrics)} metrics; set one of them",
+            )
+        else:
+            require(
+                (self.x is not None) == (self.kind == "against"),
+                f"figure {self.name}: x is the dimension of kind=against, got x={self.x} with "
+                f"kind={self.kind}; set both or neither",
+            )
+            require(not self.metrics, f"figure {self.name}: metrics are for kind=heat; name one as metric")
         require(
-            (self.x is not None) == (self.kind == "against"),
-            f"figure {self.name}: x is the dimension of kind=against, got x={self.x} with kind={self.kind}; "
-            "set both or neither",
+            (self.target is not None) == (self.kind == "target"),
+            f"figure {self.name}: target is the value that kind=target waits for, got target={self.target} "
+            f"with kind={self.kind}; set both or neither",
         )
+        require(2 <= self.bins <= 100, f"figure {self.name}: bins must be in 2 to 100, got {self.bins}")
         require(
             self.level is None or self.level in allowed,
             f"figure {self.name}: from must be one of {', '.join(allowed)}, got {self.level}",
@@ -197,7 +220,8 @@ class FigureSpec:
     @property
     def columns(self) -> set[str]:
         """What it takes of the rows."""
-        return {self.metric, "n"} if self.kind == "gain" else {self.metric}
+        more = {"gain": ("n",), "target": ("bytes_up", "bytes_down", "simulated_seconds")}
+        return {*(self.metrics or (self.metric,)), *more.get(self.kind, ())}
 
 
 @dataclass(frozen=True, kw_only=True)

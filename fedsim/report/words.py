@@ -14,6 +14,12 @@ WORDS = {
     "mse": "MSE",
     "log_loss": "log loss",
     "brier": "Brier score",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+    "manifest.heterogeneity.label_js": "labels (JS)",
+    "manifest.heterogeneity.feature_wasserstein": "features (W₁)",
+    "manifest.heterogeneity.size_gini": "sizes (Gini)",
+    "manifest.heterogeneity.gradient_diversity": "gradient diversity",
 }
 
 

@@ -41,6 +41,7 @@ def put(tmp_path: Path) -> Put:
         cell: Mapping[str, Any],
         rounds: Iterable[Row] = (),
         clients: Iterable[Row] = (),
+        predictions: Mapping[str, Any] | None = None,
         status: str = "done",
         source: str = "abc",
         **manifest: Any,
@@ -53,6 +54,8 @@ def put(tmp_path: Path) -> Put:
             _write(folder / "rounds.parquet", [{**usual, "aggregate": "pooled", **r} for r in rounds])
         if clients:
             _write(folder / "clients.parquet", [{**usual, "group": "site", **r} for r in clients])
+        if predictions is not None:
+            pq.write_table(pa.table(dict(predictions)), folder / "predictions.parquet")
         config = f"seed: {cell.get('seed', 0)}\ntask: {{name: logistic, l2: 0.5}}\n"
         (folder / "config.yaml").write_text(config)
         about = {"status": status, "source": source, "cell": dict(cell), **manifest}

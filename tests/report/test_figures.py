@@ -16,7 +16,7 @@ from tests.report.made import T2, Put
 
 
 def test_gain_is_paired_by_seed(tmp_path: Path, experiment: Any) -> None:
-    from fedsim.report.figures import gains
+    from fedsim.report.gain import gains
 
     spec = declared.parse({"figures": [{"name": "g", "kind": "gain", "where": {"algorithm": "fedavg"}}]})
     rows = report.read(tmp_path / "store", experiment)
@@ -30,7 +30,7 @@ def test_gain_is_paired_by_seed(tmp_path: Path, experiment: Any) -> None:
 
 
 def test_gain_leaves_out_pairs_without_both_and_turns_losses_round(tmp_path: Path, put: Put) -> None:
-    from fedsim.report.figures import gains
+    from fedsim.report.gain import gains
 
     def one(algorithm: str, seed: int, brier: float | None) -> str:
         return put({"algorithm": algorithm, "seed": seed}, [{"brier": 0.1}], [{"name": "A", "brier": brier}])
@@ -59,7 +59,7 @@ def test_figures_say_what_is_left_out(tmp_path: Path, put: Put, experiment: Any)
 
 
 def test_labels_of_lines_do_not_touch() -> None:
-    from fedsim.report.figures import _apart
+    from fedsim.report.convergence import _apart
 
     assert _apart([0.0, 50.0, 100.0], 10, 0, 100) == [0.0, 50.0, 100.0]
     places = _apart([48.0, 50.0, 50.0, 99.0, 99.0], 10, 0, 100)
