@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fedsim.accounting import accountants
+from fedsim.accounting import accountants, statistics
 from fedsim.accounting.calibration import least_noise, most_rounds
 from fedsim.accounting.events import Composition
 from fedsim.accounting.releases import EVERYONE, PURE, RELEASES, Clients, Released, in_the_clear
@@ -49,6 +49,7 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
     if noise == 0:
         return Plan(0.0, rounds)
     delta = _delta(experiment, folds, rounds)
+    statistics.within(experiment, delta)
 
     def spent(noise: float, rounds: int) -> float:
         at = _with_noise(experiment, noise)
@@ -189,11 +190,13 @@ def _with_noise(experiment: Experiment, noise: float) -> Experiment:
 
 
 def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released:
-    """Of training, and where it is asked for of all the models that tuning tried."""
+    """Of training and the constants before it, and where it is asked for of all the models that tuning tried,
+    which share constants of their own."""
     entry = RELEASES[type(experiment.privacy)]
-    released = entry(experiment, clients, rounds)
     grid = experiment.tune.grid
-    if not grid or not _config(experiment).count_tuning:
+    counted = bool(grid) and _config(experiment).count_tuning
+    released = statistics.added(entry(experiment, clients, rounds), experiment, 2 if counted else 1)
+    if not counted:
         return released
     events: dict[str, list[Any]] = {region: list(of) for region, of in released.events.items()}
     longest = max(experiment.tune.rounds or (experiment.rounds,))

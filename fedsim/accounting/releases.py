@@ -300,13 +300,14 @@ def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
     """What a run releases without protection, in words."""
     e, found = experiment, []
     cfg = e.data.preprocess
-    if cfg.impute != "none" or cfg.standardise:
+    shared = {cfg.scope, cfg.scope if cfg.judged == "same" else cfg.judged}
+    if (cfg.impute != "none" or cfg.standardise) and not cfg.noised:
         what = {
             "federated": "sums and counts of every feature, for imputation and standardisation",
             "pooled": "imputation and standardisation constants of all rows together",
-            "client": "none of the constants: each client imputes and standardises by its own",
-        }[cfg.scope]
-        found += [what] if cfg.scope != "client" else []
+            "client": "sums and counts of features of which some client has no value, for its constants",
+        }
+        found += [words for scope, words in what.items() if scope in shared]
     found.append("metrics and counts of validation and test rows")
     if e.evaluate.predictions is not False:
         found.append("scores of tested rows, where the run stores them")

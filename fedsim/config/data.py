@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 from fedsim.base import Choice, require
 
@@ -16,12 +17,56 @@ class Preprocess:
       exact), `client` (each client its own) or `pooled` (all rows in one place).
     judged: whose constants prepare the rows that judge a model; `same`: those it was trained with. The
       others repeat published tables that were made with a mismatch.
+    noise_multiplier: deviation of the noise on the sums that the constants are made of, in units of the most
+      that one record (patient, client: whom `privacy` protects) adds to them; null: none.
+    ranges: feature -> [least, greatest]: what is known of its values without looking at these; with noise
+      they are clipped to it. range: of the features not in `ranges`; one-hot features have [0, 1].
     """
 
     impute: Literal["mean", "median", "zero", "none"] = "mean"
     standardise: bool = True
     scope: Literal["federated", "client", "pooled"] = "federated"
     judged: Literal["same", "federated", "client"] = "same"
+    noise_multiplier: float | None = None
+    range: tuple[float, ...] | None = None
+    ranges: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.range is not None:
+            _check_range("range", self.range)
+        for name, limits in self.ranges.items():
+            _check_range(f"ranges.{name}", limits)
+        noise = self.noise_multiplier
+        if noise is None:
+            return
+        where = f"data.preprocess.noise_multiplier={noise:g}"
+        require(0 < noise < inf, f"data.preprocess.noise_multiplier must be in (0, inf), got {noise}")
+        require(
+            self.impute != "median",
+            f"{where} needs sums, and data.preprocess.impute=median takes 33 rounds of counts, each of which "
+            "would have to be noised and paid for; set data.preprocess.impute=mean",
+        )
+        require(
+            self.scope == "federated" and self.judged != "client",
+            f"{where} is noise on what regions send, and data.preprocess.scope={self.scope} with "
+            f"data.preprocess.judged={self.judged} uses rows as they are; set "
+            "data.preprocess.scope=federated and data.preprocess.judged=same",
+        )
+
+    @property
+    def noised(self) -> bool:
+        """Whether there are sums, and noise on them."""
+        return self.noise_multiplier is not None and (self.impute == "mean" or self.standardise)
+
+
+def _check_range(name: str, limits: Any) -> None:
+    right = isinstance(limits, list | tuple) and len(limits) == 2
+    right = right and all(isinstance(v, int | float) and -inf < v < inf for v in limits)
+    require(
+        right and limits[0] < limits[1],
+        f"data.preprocess.{name} must be two numbers, the least and the greatest value, got {limits!r}; "
+        f"write data.preprocess.{name}=[0, 1]",
+    )
 
 
 NO_PREPROCESS = Preprocess(impute="none", standardise=False)

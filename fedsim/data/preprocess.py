@@ -1,4 +1,5 @@
-"""Imputation and standardisation constants, fitted on training rows only."""
+"""Imputation and standardisation constants, fitted on training rows only; exact ones (with noise:
+`private_moments`)."""
 
 from __future__ import annotations
 
@@ -63,15 +64,15 @@ def fit(x: np.ndarray | None, partition: Partition, cfg: Preprocess) -> Constant
     clients = partition.clients
     together = np.zeros(clients, dtype=np.int32)
     if cfg.scope == "pooled":
-        return _constants(_moments(x, rows, together[owner], 1, cfg.impute), cfg, together)
+        return constants_of(_moments(x, rows, together[owner], 1, cfg.impute), cfg, together)
     if cfg.scope == "federated":
-        return _constants(_moments(x, rows, owner, clients, cfg.impute, add_up=True), cfg, together)
+        return constants_of(_moments(x, rows, owner, clients, cfg.impute, add_up=True), cfg, together)
 
     shared = _moments(x, rows, owner, clients, cfg.impute, add_up=True)
     own = _moments(x, *_own_rows(partition), clients, cfg.impute)
     unseen = own.seen == 0
     mixed = Moments(*(np.where(unseen, theirs, mine) for mine, theirs in zip(own, shared, strict=True)))
-    return _constants(mixed, cfg, np.arange(clients, dtype=np.int32))
+    return constants_of(mixed, cfg, np.arange(clients, dtype=np.int32))
 
 
 class Moments(NamedTuple):
@@ -190,7 +191,7 @@ def _counted_medians(
     return np.where(seen > 0, found.mean(axis=0, keepdims=True), 0.0)
 
 
-def _constants(moments: Moments, cfg: Preprocess, of_client: np.ndarray) -> Constants:
+def constants_of(moments: Moments, cfg: Preprocess, of_client: np.ndarray) -> Constants:
     shift, scale = np.zeros_like(moments.mean), np.ones_like(moments.mean)
     if cfg.standardise:
         # A deviation below float32's resolution of the mean is rounding, not variation.

@@ -87,8 +87,9 @@ def run_experiments(
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     packs: dict[str, list[str]] = {}
     for run in todo:
-        if isinstance(jobs[run].experiment.privacy, Accounted):
-            sources.lanes(jobs[run].experiment)  # what has no valid account is refused before anything is run
+        asked = jobs[run].experiment
+        if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
+            sources.lanes(asked)  # what has no valid account is refused before anything is run
         packs.setdefault(structure_key(jobs[run]), []).append(run)
     shown.start(sum(_work(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules)

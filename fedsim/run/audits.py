@@ -12,10 +12,10 @@ from fedsim.audit import bounds, joining, membership, shadows
 from fedsim.base import nearest, require
 from fedsim.config import AuditConfig, Experiment, NoAudit
 from fedsim.config.audit import CanaryClients, CanaryRecords, Inversion, Membership
+from fedsim.data.federation import Federation
 from fedsim.data.partition import Partition
-from fedsim.data.preprocess import fit
 from fedsim.run.capacity import lanes_that_fit
-from fedsim.run.sources import Sources
+from fedsim.run.sources import Sources, fitted
 from fedsim.simulate import judged
 from fedsim.simulate.engine import Engine, Handles, simulate
 from fedsim.simulate.lanes import Lane
@@ -149,7 +149,7 @@ def _membership(cfg: Membership, subject: Subject) -> dict[str, Any]:
     room = target.experiment.executor.lanes or lanes_that_fit(subject.engine)
     for first in range(0, cfg.shadows, room):
         numbers = range(first, min(first + room, cfg.shadows))
-        lanes = [_shadow(target, federation.columns["x"], number) for number in numbers]
+        lanes = [_shadow(target, federation, number) for number in numbers]
         engine = subject.make(lanes)
         ((states, _),) = simulate(engine, engine.init(), [target.rounds])
         scores = _scores(engine, states, [_pool(lane.judged) for lane in lanes])
@@ -186,13 +186,13 @@ def _membership(cfg: Membership, subject: Subject) -> dict[str, Any]:
     }
 
 
-def _shadow(target: Lane, x: np.ndarray, number: int) -> Lane:
+def _shadow(target: Lane, federation: Federation, number: int) -> Lane:
     """Another model trained as the target was, with draws and training rows of its own."""
     e = target.experiment
     part = shadows.redrawn(target.judged, e.seed, number)
-    constants = fit(x, part, e.data.preprocess)
-    seed = (e.seed + 1 + number) * 0x9E3779B97F4A7C15 % 2**63
-    return Lane(replace(e, seed=seed), part, part, constants, constants, target.rounds)
+    own = replace(e, seed=(e.seed + 1 + number) * 0x9E3779B97F4A7C15 % 2**63)
+    constants = fitted(federation, part, own, own.data.preprocess)
+    return Lane(own, part, part, constants, constants, target.rounds)
 
 
 def _named(labels: Sequence[str], y: Any) -> str:

@@ -9,14 +9,16 @@ from threading import RLock
 import numpy as np
 
 from fedsim import data
+from fedsim.accounting import statistics
 from fedsim.audit.records import Planted, plant
 from fedsim.base import digest, require, with_numbers
 from fedsim.config import All, Experiment, Preprocess
 from fedsim.config.audit import CanaryRecords
+from fedsim.data import preprocess, private_moments
 from fedsim.data.federation import Federation
 from fedsim.data.heterogeneity import MEASURES, measure
 from fedsim.data.partition import Partition, hold_out, partitions, pool
-from fedsim.data.preprocess import Constants, fit
+from fedsim.data.preprocess import Constants
 from fedsim.data.splits import assign
 from fedsim.model import Model
 from fedsim.run import budget
@@ -106,7 +108,7 @@ class Sources:
         """
         with self._lock:
             federation, folds = self.split(experiment)
-            constants = self.fit(federation, folds[0], experiment.data.preprocess)
+            constants = self.fit(federation, folds[0], experiment)
             model = [experiment.task, experiment.numerics, experiment.data.preprocess, experiment.seed]
             key = id(folds[0]), digest(model)
             if key not in self.diverse:
@@ -116,12 +118,15 @@ class Sources:
                 )
             return self.diverse[key]
 
-    def fit(self, federation: Federation, part: Partition, cfg: Preprocess) -> Constants | None:
-        """Imputation and scaling constants of a partition."""
-        key = (id(part), digest(cfg))
+    def fit(
+        self, federation: Federation, part: Partition, experiment: Experiment, cfg: Preprocess | None = None
+    ) -> Constants | None:
+        """Imputation and scaling constants of a partition; cfg: other than the experiment's."""
+        cfg = cfg or experiment.data.preprocess
+        whom = statistics.protects(experiment.privacy) if cfg.noised else None
+        key = (id(part), digest([cfg, whom]))
         if key not in self.constants:
-            x = None if federation.columns is None else federation.columns["x"]
-            self.constants[key] = fit(x, part, cfg)
+            self.constants[key] = fitted(federation, part, experiment, cfg)
         return self.constants[key]
 
     def lanes(self, experiment: Experiment, *, holding_out: float = 0.0) -> list[Lane]:
@@ -151,12 +156,13 @@ class Sources:
         cfg = experiment.data.preprocess
         if cfg.judged == "same":
             return lane
-        return replace(lane, judged_constants=self.fit(federation, part, replace(cfg, scope=cfg.judged)))
+        return replace(
+            lane, judged_constants=self.fit(federation, part, experiment, replace(cfg, scope=cfg.judged))
+        )
 
     def _trained(self, experiment: Experiment, federation: Federation, part: Partition) -> Lane:
         """A lane that is judged on rows prepared as those it is trained on."""
-        cfg = experiment.data.preprocess
-        constants = self.fit(federation, part, cfg)
+        constants = self.fit(federation, part, experiment)
         if experiment.algorithm.name != "pooled":
             return Lane(experiment, part, part, constants, constants, experiment.rounds)
         if id(part) not in self.pooled:
@@ -166,12 +172,27 @@ class Sources:
         experiment = replace(experiment, world=All())
         if constants is not None and len(constants.impute) > 1:
             # One client now: one set of constants, for its rows and for all that are judged.
-            own = self.fit(federation, together, cfg)
+            own = self.fit(federation, together, experiment)
             assert own is not None
             judged = replace(own, of_client=np.zeros(len(part.ids), np.int32))
             return Lane(experiment, together, part, own, judged, experiment.rounds)
         once = None if constants is None else replace(constants, of_client=np.zeros(1, np.int32))
         return Lane(experiment, together, part, once, constants, experiment.rounds)
+
+
+def fitted(
+    federation: Federation, part: Partition, experiment: Experiment, cfg: Preprocess
+) -> Constants | None:
+    """Constants of a partition, exact or from sums with noise that hides whom the training hides.
+
+    Raises RequestError where the mechanism of the training hides nobody whom such noise could.
+    """
+    if cfg.noised:
+        unit, where = statistics.protects(experiment.privacy)
+        protection = private_moments.Protection(unit, where, experiment.seed)
+        return private_moments.fit(federation, part, cfg, protection)
+    x = None if federation.columns is None else federation.columns["x"]
+    return preprocess.fit(x, part, cfg)
 
 
 def with_choice(lane: Lane, numbers: dict[str, float], rounds: int) -> Lane:
