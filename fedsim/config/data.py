@@ -29,7 +29,7 @@ class Preprocess:
     judged: Literal["same", "federated", "client"] = "same"
     noise_multiplier: float | None = None
     range: tuple[float, ...] | None = None
-    ranges: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.range is not None:

@@ -64,7 +64,7 @@ def test_a_heat_map_has_the_mean_of_each_cell(tmp_path: Path, put: Put) -> None:
         "fedavg, iid: 0.71 [0.6852, 0.7348], 3 seeds",
         "fedavg, natural: 0.81 [0.7852, 0.8348], 3 seeds",
     ]
-    x, y = ([mark[i] for mark in figure.marks] for i in (0, 1))
+    x, y = [mark.x for mark in figure.marks], [mark.y for mark in figure.marks]
     assert x[0] == x[1] < x[2] and y[0] < y[1] == y[2]  # local above fedavg, iid left of natural
 
 
