@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -101,25 +102,37 @@ def build(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
         message names the config path and what is allowed.
     """
     require(isinstance(values, Mapping), f"{path or 'config'} must be a mapping, got {values!r}")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    fields = _fields(typing.cast(type, cls))
     for key in values:
         if key not in fields and key != "name":
-            where = _join(path, key)
-            raise RequestError(f"unknown option {where}; {nearest(key, fields)}")
+            raise unknown_option(cls, key, path)
     made: dict[str, Any] = {}
-    for name, field in fields.items():
-        where = _join(path, name)
+    for name, (field, _) in fields.items():
         if name in values:
-            group = field.metadata.get("group")
-            made[name] = (
-                build_choice(group, values[name], where)
-                if group
-                else _convert(values[name], hints[name], where)
-            )
+            made[name] = build_field(cls, name, values[name], path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            where = _join(path, name)
             raise RequestError(f"{where} is required and has no default; set {where}=...")
     return cls(**made)
+
+
+def build_field(cls: type, name: str, value: Any, path: str = "") -> Any:
+    """What `build` makes of one value. Raises RequestError as it does."""
+    field, hint = _fields(cls)[name]
+    group = field.metadata.get("group")
+    where = _join(path, name)
+    return build_choice(group, value, where) if group else _convert(value, hint, where)
+
+
+def unknown_option(cls: type, key: str, path: str = "") -> RequestError:
+    return RequestError(f"unknown option {_join(path, key)}; {nearest(key, _fields(cls))}")
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """Field and type of whatever `build` may set; to resolve the types takes longer than all the rest."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: (f, hints[f.name]) for f in dataclasses.fields(cls) if f.init}
 
 
 def build_choice(group: str, values: Any, path: str) -> Any:

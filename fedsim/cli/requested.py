@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedsim import plan
-from fedsim.base import digest, require
+from fedsim.base import RequestError, digest, require
 from fedsim.cli import custom
 from fedsim.cli.arguments import Options
 from fedsim.plan import Cell, Sweep
@@ -103,19 +103,22 @@ def identify(cells: Iterable[Cell]) -> dict[str, Cell]:
       RequestError: two cells are the same run, or their data cannot be loaded.
     """
     from fedsim import data
-    from fedsim.store import run_id
+    from fedsim.store import RunIds
 
-    fingerprints: dict[str, str] = {}
+    run_id = RunIds()
+    fingerprints: dict[int, str] = {}  # by identity: cells share what they have in common
+    loaded: dict[str, str] = {}
     found: dict[str, Cell] = {}
     for cell in cells:
-        source = digest(cell.experiment.data)
-        if source not in fingerprints:
-            fingerprints[source] = data.load(cell.experiment.data).fingerprint
-        run = run_id(cell.experiment, fingerprints[source])
-        require(
-            run not in found,
-            f"{named(cell)} and {named(found.get(run, cell))} are the same run; exclude one of them",
-        )
+        cfg = cell.experiment.data
+        if id(cfg) not in fingerprints:
+            source = digest(cfg)
+            if source not in loaded:
+                loaded[source] = data.load(cfg).fingerprint
+            fingerprints[id(cfg)] = loaded[source]
+        run = run_id(cell.experiment, fingerprints[id(cfg)])
+        if run in found:
+            raise RequestError(f"{named(cell)} and {named(found[run])} are the same run; exclude one of them")
         found[run] = cell
     return found
 

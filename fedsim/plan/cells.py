@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fedsim import config
-from fedsim.base import RequestError, nearest, require
+from fedsim.base import RequestError, build_field, nearest, require, unknown_option
 from fedsim.plan.overrides import CHOICES, Override, Parse, assign
 from fedsim.plan.sweep import Sweep
 
 Label = str | int | float
 Compose = Callable[[list[str]], dict[str, Any]]
+Picks = dict[str, str | None]  # group -> member, None where the default stays
+
+_GROUPS = frozenset(CHOICES)
+_FIELDS = tuple(f.name for f in dataclasses.fields(config.Experiment))
+_DEFAULT = object()  # a field that nothing sets
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,10 @@ def cells(sweep: Sweep, compose: Compose, parse: Parse) -> list[Cell]:
         wanted = [p for p in points if p.reason is None]
         reasons = "; ".join(dict.fromkeys(p.reason for p in points if p.reason))
         require(wanted, f"no cell is left to run: all are excluded ({reasons})")
-        picks = [_picks(p.overrides) for p in wanted]
-        common, members = _compose(picks, compose)
-        return [_build(p, pick, common, members) for p, pick in zip(wanted, picks, strict=True)]
+        known: dict[tuple[int, ...], Picks] = {}
+        picks = [_picks(p.overrides, known) for p in wanted]
+        parts = _Parts(*_compose(list(known.values()), compose))
+        return [_build(p, pick, parts) for p, pick in zip(wanted, picks, strict=True)]
 
 
 def excluded(sweep: Sweep, parse: Parse) -> list[tuple[dict[str, Label], str]]:
@@ -83,7 +91,8 @@ def _points(sweep: Sweep, parse: Parse) -> Iterator[_Point]:
     for match in [*(w.match for w in sweep.when), *(e.match for e in sweep.exclude)]:
         _check_match(match, labels)
     base = tuple(map(parse, sweep.base))
-    when = [(rule.match, tuple(map(parse, rule.set))) for rule in sweep.when]
+    when = [(_sets(rule.match), tuple(map(parse, rule.set))) for rule in sweep.when]
+    exclude = [(_sets(rule.match), rule.reason) for rule in sweep.exclude]
     last = tuple(map(parse, sweep.last))
 
     order = sorted(axes, key=lambda axis: axis == "seed")  # stable: only the seed moves
@@ -97,7 +106,7 @@ def _points(sweep: Sweep, parse: Parse) -> Iterator[_Point]:
                 *(o for match, overrides in when if _matches(match, point) for o in overrides),
                 *last,
             ),
-            reason=next((e.reason for e in sweep.exclude if _matches(e.match, point)), None),
+            reason=next((reason for match, reason in exclude if _matches(match, point)), None),
         )
 
 
@@ -118,9 +127,8 @@ def _values(axis: str, raw: Any, parse: Parse) -> list[_Value]:
             )
             found.append(_value(axis, item))
     require(found, f"grid.{axis} has no values; give at least one")
-    for value in found:
-        same = sum(v.label == value.label for v in found)
-        require(same == 1, f"grid.{axis} has {value.label!r} {same} times; give it once")
+    for label, same in Counter(value.label for value in found).items():
+        require(same == 1, f"grid.{axis} has {label!r} {same} times; give it once")
     return found
 
 
@@ -151,8 +159,12 @@ def _check_match(match: Mapping[str, Any], labels: Mapping[str, set[Label]]) -> 
             require(label in labels[axis], f"match: {axis} has no {label!r}; {nearest(str(label), known)}")
 
 
-def _matches(match: Mapping[str, Any], labels: Mapping[str, Label]) -> bool:
-    return all(labels[axis] in _allowed(wanted) for axis, wanted in match.items())
+def _sets(match: Mapping[str, Any]) -> dict[str, frozenset[Label]]:
+    return {axis: frozenset(_allowed(wanted)) for axis, wanted in match.items()}
+
+
+def _matches(match: Mapping[str, frozenset[Label]], labels: Mapping[str, Label]) -> bool:
+    return all(labels[axis] in wanted for axis, wanted in match.items())
 
 
 def _listed(wanted: Any) -> Sequence[Any]:
@@ -166,22 +178,25 @@ def _allowed(wanted: Any) -> list[Label]:
 # --- experiments -----------------------------------------------------------------------------
 
 
-def _picks(overrides: Iterable[Override]) -> dict[str, str | None]:
-    """Group -> member, None where the default stays."""
-    picked: dict[str, str | None] = dict.fromkeys(CHOICES)
-    for given in overrides:
-        if given.picks:
+def _picks(overrides: Iterable[Override], known: dict[tuple[int, ...], Picks]) -> Picks:
+    """Group -> member, None where the default stays. `known` has those of the same overrides already."""
+    picking = [given for given in overrides if given.path in _GROUPS]
+    key = tuple(map(id, picking))
+    if key not in known:
+        picked: Picks = dict.fromkeys(CHOICES)
+        for given in picking:
             member = given.value
             require(
                 isinstance(member, str | int | float) and member != "",
                 f"{given.path} picks a member of a group, write {given.path}=NAME; got {member!r}",
             )
             picked[given.path] = str(member)
-    return picked
+        known[key] = picked
+    return known[key]
 
 
 def _compose(
-    picks: Sequence[Mapping[str, str | None]], compose: Compose
+    picks: Sequence[Picks], compose: Compose
 ) -> tuple[dict[str, Any], dict[tuple[str, str | None], Any]]:
     """The options outside groups, and (group, member) -> its options."""
     needed = {group: list(dict.fromkeys(p[group] for p in picks)) for group in CHOICES}
@@ -196,20 +211,56 @@ def _compose(
     return common, members
 
 
-def _build(
-    point: _Point,
-    picks: Mapping[str, str | None],
-    common: Mapping[str, Any],
-    members: Mapping[tuple[str, str | None], Any],
-) -> Cell:
-    values = copy.deepcopy(
-        {**common, **{pick[0]: members[pick] for pick in picks.items() if pick in members}}
-    )
+class _Parts:
+    """Fields of experiments: each is built and checked once, however many cells have it.
+
+    common: the options outside groups; members: (group, member) -> its options.
+    """
+
+    def __init__(self, common: dict[str, Any], members: dict[tuple[str, str | None], Any]) -> None:
+        self._common, self._members = common, members
+        # By the identities of overrides, which `cells` reads once.
+        self._built: dict[tuple[Any, ...], Any] = {}
+        self._shared: dict[tuple[int, ...], dict[str, Any]] = {}  # all that cells of several seeds share
+
+    def experiment(self, overrides: Iterable[Override], picks: Picks) -> config.Experiment:
+        """Raises RequestError for an unknown option or a value out of range."""
+        given = [override for override in overrides if override.path not in _GROUPS]
+        key = (id(picks), *(id(override) for override in given if override.path != "seed"))
+        if key not in self._shared:
+            self._shared[key] = self._fields(given, picks)
+        seeds = [override for override in given if override.path == "seed"]
+        if not seeds:
+            return config.Experiment(**self._shared[key])
+        return config.Experiment(**self._shared[key] | {"seed": self._field("seed", None, seeds)})
+
+    def _fields(self, given: Iterable[Override], picks: Picks) -> dict[str, Any]:
+        by_field: dict[str, list[Override]] = {}
+        for override in given:
+            by_field.setdefault(override.path.partition(".")[0], []).append(override)
+        for name in by_field:
+            if name not in _FIELDS:
+                raise unknown_option(config.Experiment, name)
+        made = {name: self._field(name, picks.get(name), by_field.get(name, ())) for name in _FIELDS}
+        return {name: value for name, value in made.items() if value is not _DEFAULT}
+
+    def _field(self, name: str, member: str | None, overrides: Sequence[Override]) -> Any:
+        key = (name, member, *map(id, overrides))
+        if key not in self._built:
+            self._built[key] = self._build(name, member, overrides)
+        return self._built[key]
+
+    def _build(self, name: str, member: str | None, overrides: Iterable[Override]) -> Any:
+        found = self._members.get((name, member), self._common.get(name, _DEFAULT))
+        values = {} if found is _DEFAULT else {name: copy.deepcopy(found)}
+        for override in overrides:
+            assign(values, override.path, copy.deepcopy(override.value))
+        return build_field(config.Experiment, name, values[name]) if name in values else _DEFAULT
+
+
+def _build(point: _Point, picks: Picks, parts: _Parts) -> Cell:
     try:
-        for given in point.overrides:
-            if not given.picks:
-                assign(values, given.path, copy.deepcopy(given.value))
-        return Cell(config.experiment(values), point.labels)
+        return Cell(parts.experiment(point.overrides, picks), point.labels)
     except RequestError as error:
         where = ", ".join(f"{axis}={label}" for axis, label in point.labels.items())
         raise RequestError(f"{where}: {error}" if where else str(error)) from None

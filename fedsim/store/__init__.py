@@ -2,7 +2,7 @@
 
 from fedsim.store.checkpoint import discard, load, save
 from fedsim.store.claims import Claims, Hold, Scheduler
-from fedsim.store.identity import commit, host, run_id, source, versions
+from fedsim.store.identity import RunIds, commit, host, run_id, source, versions
 from fedsim.store.owners import Owner
 from fedsim.store.store import FINISHED, TABLES, ResultStore, RunResult, State
 
@@ -13,6 +13,7 @@ __all__ = [
     "Hold",
     "Owner",
     "ResultStore",
+    "RunIds",
     "RunResult",
     "Scheduler",
     "State",

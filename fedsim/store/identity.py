@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import json
 import math
+import operator
 import os
 import platform
 import subprocess
@@ -29,9 +32,52 @@ def run_id(experiment: Experiment, fingerprint: str) -> str:
     experiments have equal ids: 1 and 1.0 are the same number. A file that the world, the
     system or the topology reads counts by what it holds. Raises RequestError where it cannot be read.
     """
-    fields = plain(experiment)
-    del fields["executor"], fields["results"]
-    return digest([_canonical(fields), fingerprint, *_files(experiment)])
+    return RunIds()(experiment, fingerprint)
+
+
+class RunIds:
+    """`run_id` of many experiments: what is shared by all but the seed, as one object, is hashed once."""
+
+    def __init__(self) -> None:
+        # By the identities of what they are made of, which is kept, so that no identity is used again.
+        self._begun: dict[tuple[Any, ...], tuple[Any, hashlib._Hash, bytes]] = {}
+        self._texts: dict[int, tuple[Any, str]] = {}
+
+    def __call__(self, experiment: Experiment, fingerprint: str) -> str:
+        shared = _shared(experiment)
+        key = (fingerprint, *map(id, shared))
+        if key not in self._begun:
+            self._begun[key] = (shared, *self._begin(experiment, fingerprint))
+        _, head, tail = self._begun[key]
+        total = head.copy()
+        total.update(b"%d" % experiment.seed)
+        total.update(tail)
+        return total.hexdigest()[:16]
+
+    def _begin(self, experiment: Experiment, fingerprint: str) -> tuple[hashlib._Hash, bytes]:
+        """The hash of what comes before the seed's value, and what comes after, as `digest` has it."""
+        files = "".join(f",{_json(file)}" for file in _files(experiment))
+        before, after = (
+            ",".join(f'"{name}":{self._text(getattr(experiment, name))}' for name in names)
+            for names in ([f for f in _SHARED if f < "seed"], [f for f in _SHARED if f > "seed"])
+        )
+        return hashlib.sha256(
+            f'[{{{before},"seed":'.encode()
+        ), f",{after}}},{_json(fingerprint)}{files}]".encode()
+
+    def _text(self, value: Any) -> str:
+        if id(value) not in self._texts:
+            self._texts[id(value)] = value, _json(value)
+        return self._texts[id(value)][1]
+
+
+_SHARED = sorted({f.name for f in dataclasses.fields(Experiment)} - {"executor", "results", "seed"})
+_shared = operator.attrgetter(*_SHARED)
+
+
+def _json(value: Any) -> str:
+    """As `fedsim.base.digest` writes it."""
+    return json.dumps(_canonical(plain(value)), sort_keys=True, separators=(",", ":"))
 
 
 def _files(experiment: Experiment) -> list[str]:

@@ -39,6 +39,13 @@ def test_cells_share_nothing_mutable(compose, parse):
     assert [cell.experiment.tune.grid for cell in found] == [{"optimizer.step_size": [0.1]}] * 2 + [{}] * 2
 
 
+def test_what_cells_have_in_common_is_built_once(compose, parse):
+    found = [cell.experiment for cell in cells(Sweep(grid=GRID), compose, parse)]
+    assert len({id(e.task) for e in found}) == len({id(e.optimizer) for e in found}) == 1
+    assert len({id(e.algorithm) for e in found}) == len({id(e.split) for e in found}) == 2
+    assert len({id(e.split) for e in found if e.split.name == "natural"}) == 1
+
+
 def test_later_overrides_win(compose, parse):
     sweep = Sweep(
         base=("rounds=1", "task.l2=0.1"),

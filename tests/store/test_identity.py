@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fedsim import config
-from fedsim.base import build, to_dict
-from fedsim.store import commit, host, identity, run_id, source, versions
+from fedsim.base import build, digest, to_dict
+from fedsim.store import RunIds, commit, host, identity, run_id, source, versions
+from fedsim.store.identity import plain
 from tests.members import MEMBERS, needed
 
 BASE = {
@@ -99,6 +100,32 @@ def test_every_member_and_fingerprint_has_its_own_id(read):
     assert len(set(everything)) == len(everything)
     assert all(len(i) == 16 and int(i, 16) >= 0 for i in everything)
     assert run_id(config.experiment(BASE | {"executor": "ray"}), "rows") == run_id(base, "rows")
+
+
+def test_many_ids_are_hashed_from_what_they_share_and_are_those_of_the_whole_text():
+    """SHA-256 of the canonical JSON of all but `executor` and `results`, whatever was hashed before."""
+    names = RunIds()
+    first = config.experiment(BASE)
+    for change in ({}, {"seed": 1}, {"seed": 2**62}, {"rounds": 7}, {"seed": 1, "algorithm": "fedprox"}):
+        for experiment in (config.experiment(BASE | change), dataclasses.replace(first, **change_of(change))):
+            fields = plain(experiment)
+            del fields["executor"], fields["results"]
+            whole = [[whole_numbers(fields), fingerprint] for fingerprint in ("one", 'sec"ond')]
+            expected = [digest(each) for each in whole]
+            assert [names(experiment, "one"), names(experiment, 'sec"ond')] == expected
+            assert run_id(experiment, "one") == expected[0]
+
+
+def change_of(change):
+    return {key: value for key, value in change.items() if key != "algorithm"}
+
+
+def whole_numbers(value):
+    if isinstance(value, dict):
+        return {key: whole_numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def test_equal_experiments_have_equal_ids():
