@@ -1,7 +1,11 @@
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+
+import pytest
 
 from fedsim.store import Claims, ResultStore
 
@@ -91,19 +95,59 @@ def test_status_counts_every_state(fedsim, engine, tiny, here):
     found = json.loads(said.out)
     assert said.code == 3 and found["total"] == 4
     assert found["counts"] == {
-        "done": 2, "diverged": 0, "running": 0, "failed": 1, "stale": 0, "missing": 1
+        "done": 2, "diverged": 0, "running": 0, "queued": 0, "failed": 1, "stale": 0, "missing": 1
     }  # fmt: skip
     assert found["seconds_left"] == 4.0  # two more cells, as long as the two that are done
     missing = next(cell for cell in found["cells"] if cell["state"] == "missing")
     assert missing["labels"] == {"algorithm": "fedavg", "seed": 2}
+    failed = next(cell for cell in found["cells"] if cell["state"] == "failed")
+    assert failed["error"].endswith("failed at round 3")
     with Claims("results/store").take([missing["run"]]):
         said = fedsim("status tiny")
     assert "tiny: 4 cells: 2 done, 1 running, 1 failed, about 4 s left" in said.out
     assert f"running  {missing['run']}  fedavg" in said.out
+    assert re.search(rf"failed +{failed['run']} .* failed at round 3\n", said.out)
     engine.ends = lambda seed: "done"
     assert fedsim("sweep tiny").code == 0
     said = fedsim("status tiny --quiet")
     assert (said.code, said.out) == (0, "tiny: 4 cells: 4 done\n")
+
+
+def test_status_says_where_a_cell_runs_and_how_fast(fedsim, engine, tiny):
+    one, two = list(json.loads(fedsim("status tiny --json").out)["cells"])[:2]
+    with Claims("results/store").take([one["run"], two["run"]]) as hold:
+        hold.begin([one["run"]], total=40)
+        hold.advance(10)
+        time.sleep(0.01)
+        hold.advance(10)
+        hold._holder.beat()
+        found = json.loads(fedsim("status tiny --json").out)["cells"]
+        shown = fedsim("status tiny").out
+    begun, waiting = found[:2]
+    assert (begun["state"], waiting["state"]) == ("running", "running")
+    assert begun["where"] == waiting["where"] == os.uname().nodename
+    assert (begun["rounds_done"], begun["rounds"]) == (20, 40)
+    assert 0 < begun["rounds_per_second"] < 10 / 0.01
+    assert begun["seconds_left"] == pytest.approx(20 / begun["rounds_per_second"], abs=0.06)
+    assert waiting["rounds"] is None
+    assert re.search(r"state +run +algorithm +seed +where +for +rounds +rounds/s +left\n", shown)
+    assert re.search(rf"running +{one['run']} .* 20 of 40 ", shown)
+
+
+def test_status_watches_until_all_is_done(fedsim, engine, tiny, monkeypatch):
+    looks: list[float] = []
+
+    def meanwhile(seconds):
+        looks.append(seconds)
+        assert len(looks) < 10
+        if len(looks) == 2:
+            assert fedsim("sweep tiny").code == 0
+
+    monkeypatch.setattr("fedsim.cli.status.time.sleep", meanwhile)
+    said = fedsim("status tiny --watch --quiet")
+    assert said.code == 0 and len(looks) == 2
+    assert said.out == "tiny: 4 cells: 4 done\n"
+    assert "choose one" in fedsim("status tiny --watch --json").err
 
 
 def test_a_sweep_writes_and_shows_its_tables(fedsim, engine, tiny, here, monkeypatch):
