@@ -24,6 +24,7 @@ PLAIN = {
 WRONG: list[tuple[str, str, str, list[Any]]] = (
     [
         ("data", "digits", "clients", [0, 1798]),
+        ("data", "digits", "preprocess", [{"noise_multiplier": 0.0}, {"noise_multiplier": math.inf}]),
         ("data", "synthetic", "alpha", [-1.0]),
         ("data", "synthetic", "beta", [-1.0]),
         ("data", "synthetic", "clients", [0]),
@@ -172,6 +173,8 @@ WRONG: list[tuple[str, str, str, list[Any]]] = (
         ("tune", "", "rounds", [[3, 2], [0]]),
         ("tune", "", "grid", [{"optimizer.step_size": []}, {"optimizer.step_size": 0.1}]),
         ("evaluate", "", "every", [-1]),
+        ("evaluate", "", "noise_multiplier", [0.0, math.inf]),
+        ("evaluate", "", "bins", [0, 7, 1002]),
     ]
     + [
         ("algorithm", name, "server_step_size", [-0.1, math.inf])

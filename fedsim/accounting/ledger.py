@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, NamedTuple
 
-from fedsim.accounting import accountants, statistics
+from fedsim.accounting import accountants, evaluation, statistics
 from fedsim.accounting.calibration import least_noise, most_rounds
 from fedsim.accounting.events import Composition
 from fedsim.accounting.releases import EVERYONE, PURE, RELEASES, Clients, Released, in_the_clear
@@ -49,17 +50,17 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
     if noise == 0:
         return Plan(0.0, rounds)
     delta = _delta(experiment, folds, rounds)
-    statistics.within(experiment, delta)
+    _affords(experiment, delta, rounds if noise is None else 1)
 
     def spent(noise: float, rounds: int) -> float:
         at = _with_noise(experiment, noise)
-        every = [_released(at, clients, rounds).events.values() for clients in folds]
+        every = [_released(at, clients, rounds).each for clients in folds]
         return accountants.largest(list(itertools.chain(*every)), delta, privacy.relation, privacy.accountant)
 
     if budget is None:
         assert noise is not None  # the config requires one of the two
         for clients in folds:  # whether there is an account at all
-            for events in _released(experiment, clients, 1).events.values():
+            for events in _released(experiment, clients, 1).each:
                 accountants.chosen(events, privacy.relation, privacy.accountant)
         return Plan(noise, rounds)
     require(
@@ -113,7 +114,8 @@ def statement(
     regions: dict[str, dict[str, Any]] = {}
     kept = accountants.chosen(_all(parts), privacy.relation, privacy.accountant)
     for released in parts:
-        for region, events in released.events.items():
+        for region, events in (*released.events.items(), *released.judged.items()):
+            # Who judges one fold's model may train another's.
             together[region] = [*together.get(region, ()), *events]
             one = accountants.epsilon(events, delta, privacy.relation, kept).epsilon
             if region not in regions or one > regions[region]["epsilon"]:
@@ -190,12 +192,13 @@ def _with_noise(experiment: Experiment, noise: float) -> Experiment:
 
 
 def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released:
-    """Of training and the constants before it, and where it is asked for of all the models that tuning tried,
+    """Of constants, training and evaluation, and where it is asked for of all the models that tuning tried,
     which share constants of their own."""
     entry = RELEASES[type(experiment.privacy)]
     grid = experiment.tune.grid
     counted = bool(grid) and _config(experiment).count_tuning
     released = statistics.added(entry(experiment, clients, rounds), experiment, 2 if counted else 1)
+    released = evaluation.added(released, experiment, clients, rounds)
     if not counted:
         return released
     events: dict[str, list[Any]] = {region: list(of) for region, of in released.events.items()}
@@ -207,10 +210,27 @@ def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released
     return replace(released, events=events)
 
 
+def _affords(experiment: Experiment, delta: float, rounds: int) -> None:
+    """Raises RequestError where the budget, or none, does not pay for what has a noise of its own."""
+    privacy = _config(experiment)
+    budget = "" if privacy.epsilon is None else f", and privacy.epsilon={privacy.epsilon:g}"
+    own = {
+        "data.preprocess.noise_multiplier": statistics.composition(experiment),
+        "evaluate.noise_multiplier": evaluation.composition(experiment, rounds),
+    }
+    for option, events in own.items():
+        if not events:
+            continue
+        alone = accountants.largest([events], delta, privacy.relation, privacy.accountant)
+        require(
+            alone < (privacy.epsilon or inf),
+            f"{option}={events[0][0].noise_multiplier:g} alone costs epsilon {alone:.4g}{budget}; "
+            f"raise {option}",
+        )
+
+
 def _all(parts: Sequence[Released]) -> list[Any]:
-    return list(
-        {event: (event, times) for p in parts for of in p.events.values() for event, times in of}.values()
-    )
+    return list({event: (event, times) for p in parts for of in p.each for event, times in of}.values())
 
 
 def _delta(experiment: Experiment, folds: Sequence[Clients], rounds: int) -> float:

@@ -59,6 +59,7 @@ class Clients(NamedTuple):
       gradients that a client answers, (of every local step, besides) of a lot, and the same of all units.
     For what is whole numbers: numbers: in a message, filled up as it is sent; came: how many clients'
       messages arrive in each round; None where that was not asked.
+    judged: (name, rows, sets that these are in) of those whose rows judge a model, where that is asked.
     """
 
     names: tuple[str, ...]
@@ -68,6 +69,7 @@ class Clients(NamedTuple):
     answers: tuple[tuple[int, int], tuple[int, int]] | None = None
     numbers: int | None = None
     came: tuple[int, ...] | None = None
+    judged: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Released:
     """What `rounds` rounds of training release under the mechanism's protection.
 
     unit: whose presence is hidden; sampler: how units come to take part, in words; events: region, or
-    `EVERYONE` -> composition; units: the same keys -> how many units there are; covers: what is covered, in
-    words.
+    `EVERYONE` -> composition; judged: the same of units that judge a model and do not train it; units: the
+    keys of both -> how many units there are; covers: what is covered, in words.
     """
 
     unit: str
@@ -85,6 +87,12 @@ class Released:
     units: Mapping[str, int]
     covers: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    judged: Mapping[str, Composition] = field(default_factory=dict)
+
+    @property
+    def each(self) -> tuple[Composition, ...]:
+        """Everything that some unit pays for."""
+        return (*self.events.values(), *self.judged.values())
 
 
 Entry = Callable[[Experiment, Clients, int], Released]
@@ -308,7 +316,10 @@ def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
             "client": "sums and counts of features of which some client has no value, for its constants",
         }
         found += [words for scope, words in what.items() if scope in shared]
-    found.append("metrics and counts of validation and test rows")
+        if "client" in shared and isinstance(e.privacy, RecordPrivacy):
+            found.append("each client's own constants, which stay there and by which its messages are made")
+    if e.evaluate.noise_multiplier is None:
+        found.append("metrics and counts of validation and test rows")
     if e.evaluate.predictions is not False:
         found.append("scores of tested rows, where the run stores them")
     if e.tune.grid:

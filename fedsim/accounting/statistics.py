@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from fedsim.accounting.accountants import bound, chosen
 from fedsim.accounting.events import Composition, Gaussian
 from fedsim.accounting.releases import Released
-from fedsim.base import Refusal, require
+from fedsim.base import Refusal
 from fedsim.config import (
-    Accounted,
     AdaptiveClip,
     Correlated,
     Experiment,
@@ -75,19 +73,4 @@ def added(released: Released, experiment: Experiment, fits: int) -> Released:
         },
         covers=(*released.covers, COVERED),
         notes=(*released.notes, note),
-    )
-
-
-def within(experiment: Experiment, delta: float) -> None:
-    """Raises RequestError where the constants alone cost more than the budget."""
-    privacy, events = experiment.privacy, composition(experiment)
-    if not events or not isinstance(privacy, Accounted) or privacy.epsilon is None:
-        return
-    kept = chosen(events, privacy.relation, privacy.accountant)
-    alone = bound(events, delta, privacy.relation, kept)
-    noise = experiment.data.preprocess.noise_multiplier
-    require(
-        alone < privacy.epsilon,
-        f"data.preprocess.noise_multiplier={noise:g} alone costs epsilon {alone:.4g}, and "
-        f"privacy.epsilon={privacy.epsilon:g}; raise data.preprocess.noise_multiplier or privacy.epsilon",
     )

@@ -23,6 +23,7 @@ PROMISED = (
     "privacy",
     "audit",
 )
+RELEASED = "released_"  # metrics from noised counts, beside the exact ones
 MOST_CLIENTS = 20  # shown; all of them are in the store
 
 
@@ -121,6 +122,14 @@ def _secured(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"  Clipped to secure.range: {found['clipped_values']} numbers of messages."
 
 
+def _lines(site: str, found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A site's metrics, and on a line of its own those that it would release."""
+    released = {name.removeprefix(RELEASED): of for name, of in found.items() if name.startswith(RELEASED)}
+    yield site, {name: of for name, of in found.items() if not name.startswith(RELEASED)}
+    if released:
+        yield f"{site}, released", {"n": None} | released
+
+
 def _spent(costs: dict[str, Any], nbytes: int) -> str:
     found = {"bytes": float(nbytes)}
     units = {"simulated_seconds": "simulated s", "energy_joules": "J"}
@@ -151,6 +160,7 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
     for kind in ("external", "late"):
         others = metrics.get(kind) or {}
         rows |= {f"{name} ({kind})": of for name, of in others.items()} if len(others) <= MOST_CLIENTS else {}
+    rows = {line: of for site, found in rows.items() for line, of in _lines(site, found)}
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
     if names:
         output.columns(

@@ -7,6 +7,7 @@ over it never recompiles. All other fields are structure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from fedsim.base import build, choice, register, require
@@ -150,14 +151,29 @@ class Target:
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """every: rounds between evaluations (0: only after the last round); predictions: keep every
-    tested row's score (null: below a million rows); target: what it costs to reach, in rounds judged."""
+    tested row's score (null: below a million rows); target: what it costs to reach, in rounds judged.
+
+    noise_multiplier: deviation of the noise on regions' counts of scores by label, in units of the most that
+      one record or patient adds; null: no such counts. bins: of scores, an even number.
+    """
 
     every: int = 0
     predictions: bool | None = None
     target: Target = field(default_factory=Target)
+    noise_multiplier: float | None = None
+    bins: int = 10
 
     def __post_init__(self) -> None:
         require(self.every >= 0, f"evaluate.every must be >= 0, got {self.every}")
+        noise, bins = self.noise_multiplier, self.bins
+        require(
+            noise is None or 0 < noise < inf,
+            f"evaluate.noise_multiplier must be in (0, inf), got {noise}; set null for no counts",
+        )
+        require(
+            2 <= bins <= 1000 and bins % 2 == 0,
+            f"evaluate.bins must be even and in [2, 1000], so that 0.5 parts two of them, got {bins}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +207,7 @@ class Experiment:
         require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
         self.privacy.check(self)
         self.audit.check(self)
+        self._check_counts()
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -204,6 +221,29 @@ class Experiment:
                 f"they point to, so privacy={self.privacy.name} would promise nothing; choose privacy=none, "
                 "or a world that draws at random, such as uniform or poisson",
             )
+
+    def _check_counts(self) -> None:
+        """Whether counts of rows that judge can have noise that hides any of them."""
+        if self.evaluate.noise_multiplier is None:
+            return
+        where, prepared = "evaluate.noise_multiplier", self.data.preprocess
+        require(
+            isinstance(self.privacy, RecordPrivacy),
+            f"{where} hides records or patients that judge, and privacy={self.privacy.name} hides none of "
+            f"those that train; set privacy=record, or {where}=null",
+        )
+        require(
+            "client" not in (prepared.scope, prepared.judged)
+            or not (prepared.standardise or prepared.impute in ("mean", "median")),
+            f"{where} bounds what a row does to counts, and a client without training rows prepares all by "
+            "constants of the rows that judge; set data.preprocess.scope=federated and "
+            "data.preprocess.judged=same",
+        )
+        require(
+            not self.split.late,
+            f"{where} is not accounted for where clients join late and train when training is over; set "
+            f"split.late=0, or {where}=null",
+        )
 
 
 MEMBERS: dict[str, dict[str, type]] = {

@@ -20,6 +20,7 @@ from fedsim.data.federation import Federation
 from fedsim.data.units import units
 from fedsim.simulate import secured
 from fedsim.simulate.build import program_structure
+from fedsim.simulate.judged import SETS, segment
 from fedsim.simulate.lanes import Lane, local_steps
 from fedsim.simulate.traits import Traits
 
@@ -72,6 +73,8 @@ def _of_fold(lane: Lane, federation: Federation, traits: Traits | None) -> Clien
     if traits is None:
         return found
     if isinstance(e.privacy, RecordPrivacy):
+        if e.evaluate.noise_multiplier is not None:
+            found = found._replace(judged=_judged(lane))
         return found._replace(
             units=tuple(units(federation, part, e.privacy.unit)[held].tolist()),
             steps=tuple(local_steps(part.federated[held], e).tolist()),
@@ -79,6 +82,16 @@ def _of_fold(lane: Lane, federation: Federation, traits: Traits | None) -> Clien
         )
     filled = 1 << (traits.sent - 1).bit_length()  # up to a power of two
     return found._replace(numbers=filled, came=_came(lane, found))
+
+
+def _judged(lane: Lane) -> tuple[tuple[str, int, int], ...]:
+    """(name, rows, sets) of the clients whose rows judge the lane's model."""
+    part = lane.judged
+    rows = np.array([segment(part, which)[1] for which in SETS])
+    return tuple(
+        (part.names[int(k)], int(rows[:, k].sum()), int((rows[:, k] > 0).sum()))
+        for k in np.flatnonzero(rows.sum(axis=0))
+    )
 
 
 def _traits(lane: Lane, federation: Federation) -> Traits:

@@ -17,7 +17,7 @@ from fedsim.config import Drift, Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.config.privacy_distributed import needs_secure_sum
 from fedsim.model import Model
-from fedsim.run import audits, budget, spending
+from fedsim.run import audits, budget, released, spending
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choice
 from fedsim.run.train import Memo, train
@@ -169,6 +169,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     federation = engine.federation
     for job in jobs:
         spending.check(job.experiment.evaluate.target, federation.kind)
+        released.check(job.experiment, federation, engine.traits.adapts)
         needs_secure_sum(job.experiment.privacy, job.experiment.secure.name)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]
     sets = [r.sets() for r in rows]

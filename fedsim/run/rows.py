@@ -12,6 +12,7 @@ from fedsim import metrics
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.data.federation import Federation
+from fedsim.run import released
 from fedsim.simulate.judged import SETS, labels_of, segment
 from fedsim.simulate.lanes import Lane
 
@@ -84,9 +85,13 @@ class Rows:
         replica = -1 if len(self.lanes) > 1 else 0
         pooled = self._measure(together, slice(None), final)
         base = {"round": rnd, "replica": replica, "set": which}
-        self.rounds.append(base | {"aggregate": "pooled", "n": len(held.row)} | pooled | extra)
+        sent = self._sent(rnd, which, held)
+        everyone = released.measured([c for of in sent.values() for c in of], final) if sent else {}
+        self.rounds.append(base | {"aggregate": "pooled", "n": len(held.row)} | pooled | everyone | extra)
         names = self.lanes[0].judged.names
         per_client = self._per(held, held.client, names, base, "client", final)
+        for row in per_client:
+            row |= released.measured(sent[row["name"]], final) if sent else {}
         if len(per_client) > 1:
             values = [{k: row[k] for k in pooled} for row in per_client]
             summary = metrics.aggregates(values, [row["n"] for row in per_client])
@@ -97,6 +102,23 @@ class Rows:
         if final and self.federation.clients <= 100:
             site = np.searchsorted(self.federation.offsets, held.row, side="right") - 1
             self.clients += self._per(held, site, self.federation.names, base, "site", final)
+
+    def _sent(self, rnd: int, which: str, held: Judged) -> dict[str, list[np.ndarray]]:
+        """Client -> what it sends of its rows of a set, one array of noised counts for every fold that judges
+        by some; {} where that is not asked for."""
+        e, cfg = self.experiment, self.experiment.evaluate
+        if cfg.noise_multiplier is None:
+            return {}
+        unit = released.units(e, self.federation, held.row)
+        sent: dict[str, list[np.ndarray]] = {}
+        for fold, client in np.unique(np.stack([held.fold, held.client], axis=1), axis=0).tolist():
+            mine = (held.fold == fold) & (held.client == client)
+            whose = None if unit is None else unit[mine]
+            exact = released.counts(held.label[mine], held.score[mine], whose, cfg.bins)
+            name = self.lanes[fold].judged.names[client]
+            counts = released.noised(exact, cfg, e.seed, fold, which, rnd, name)
+            sent.setdefault(name, []).append(counts)
+        return sent
 
     def _per(
         self,

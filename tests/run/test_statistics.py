@@ -82,7 +82,7 @@ def test_a_budget_pays_for_both():
     short = SOURCES.lanes(make(capped, rounds=30))[0].rounds
     long = SOURCES.lanes(make(capped, NOISED | {"noise_multiplier": None}, rounds=30))
     assert 0 < short < long[0].rounds < 30
-    with pytest.raises(RequestError, match=r"noise_multiplier=3 alone costs epsilon 1\.\d+.*raise"):
+    with pytest.raises(RequestError, match=r"noise_multiplier=3 alone costs epsilon 1\.\d+.*raise data"):
         SOURCES.lanes(make(asked | {"epsilon": 0.5}))
 
 
@@ -110,6 +110,16 @@ def test_other_mechanisms_hide_nobody_whom_the_noise_would(mechanism, tmp_path):
     with pytest.raises(RequestError, match=rf"privacy={mechanism} hides no.*set privacy=record"):
         run_experiments([Cell(make({"name": mechanism} | more), {})], tmp_path)
     assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_constants_of_each_client_are_not_said_to_be_harmless():
+    """They stay at the client; a record moves them, and with them the gradients of all others."""
+    own = {"impute": "mean", "scope": "client"}
+    of_records, of_clients = (state(make(privacy, own))["uncovered"] for privacy in (RECORD, CLIENT))
+    assert any("each client's own constants" in what for what in of_records)
+    assert not any("each client's own constants" in what for what in of_clients)
+    for said in (of_records, of_clients):
+        assert any("of which some client has no value" in what for what in said)
 
 
 def test_off_is_todays_run():
