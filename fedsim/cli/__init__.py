@@ -24,6 +24,7 @@ VERBS = {
     "sweep": ("sweep", "an experiment of experiments/: plan it, run what is missing, write its tables"),
     "status": ("status", "which cells of a sweep are done, running, failed or missing"),
     "tables": ("tables", "write a sweep's tables and figures again, or check them for drift"),
+    "report": ("report", "one HTML page of a sweep: tables, figures, cost, origin, privacy"),
     "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
     "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),

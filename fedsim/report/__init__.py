@@ -7,6 +7,7 @@ declares, `write` puts that on disk, and `check` holds it against the committed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,25 @@ from fedsim.base import RequestError, require
 from fedsim.report import spec as declared
 from fedsim.report.drift import Drift, compare
 from fedsim.report.files import publish
+from fedsim.report.page import About
 from fedsim.report.rows import Rows, read
 from fedsim.report.spec import ReportSpec
 from fedsim.report.table import Cell, Table
 from fedsim.report.tables import tables
 
-__all__ = ["Cell", "Drift", "ReportSpec", "Rows", "Table", "check", "read", "tables", "write"]
+__all__ = [
+    "About",
+    "Cell",
+    "Drift",
+    "ReportSpec",
+    "Rows",
+    "Table",
+    "check",
+    "read",
+    "tables",
+    "write",
+    "write_page",
+]
 
 Runs = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
@@ -60,6 +74,25 @@ def write(
                     files[out_dir / "figures" / file] = content
     publish(files)
     return list(files)
+
+
+def write_page(
+    name: str, about: About, store_root: Path, spec_path: Path, path: Path, runs: Runs, stale: str = "refuse"
+) -> Rows:
+    """Write an HTML page of everything that an experiment declares, and return the rows behind it.
+
+    Raises:
+      RequestError: as `write`.
+    """
+    with _blame(name):
+        from fedsim.report.figures import figures
+        from fedsim.report.page.assemble import page
+
+        spec, rows = _load(store_root, spec_path, runs)
+        left_out: list[str] = []
+        made = tables(rows, spec, stale, left_out), figures(rows, spec, stale, left_out)
+        publish({path: page(replace(about, left_out=left_out), rows, *made).encode()})
+    return rows
 
 
 def check(

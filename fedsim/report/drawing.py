@@ -193,7 +193,8 @@ def drawing(
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
-    fig.draw_without_rendering()  # places everything
+    fig.draw_without_rendering()  # places everything, for all three files
+    fig.set_layout_engine("none")
     box = fig.get_tightbbox().padded(0.1)  # inches
     marks = []
     for ax, x, y, text in points:
