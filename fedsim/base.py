@@ -223,16 +223,24 @@ def _names(cfg: Any) -> set[str]:
     return {f.name for f in dataclasses.fields(cfg)}
 
 
+@functools.cache
+def _traced(cls: type) -> tuple[tuple[str, bool], ...] | None:
+    """(name, whether it is traced) of a dataclass's fields; None for other classes."""
+    if not dataclasses.is_dataclass(cls):
+        return None
+    return tuple((f.name, bool(f.metadata.get("traced"))) for f in dataclasses.fields(cls))
+
+
 def numbers(cfg: Any, path: str = "") -> dict[str, float]:
     """Path -> value of every traced number in a config tree, in field order.
 
     Floats inside a list of Optax transforms (plain mappings) are traced too.
     """
     found: dict[str, float] = {}
-    if dataclasses.is_dataclass(cfg):
-        for f in dataclasses.fields(cfg):
-            value, where = getattr(cfg, f.name), _join(path, f.name)
-            if f.metadata.get("traced"):
+    if (fields := _traced(type(cfg))) is not None:
+        for name, traced in fields:
+            value, where = getattr(cfg, name), _join(path, name)
+            if traced:
                 if value is not None:
                     found[where] = value
             else:
@@ -247,14 +255,18 @@ def numbers(cfg: Any, path: str = "") -> dict[str, float]:
 
 
 def with_numbers(cfg: T, values: Mapping[str, Any], path: str = "") -> T:
-    """A copy of `cfg` with traced numbers replaced, possibly by tracers: ranges are not checked again."""
-    if dataclasses.is_dataclass(cfg) and not isinstance(cfg, type):
+    """A copy of `cfg` with traced numbers replaced, possibly by tracers: ranges are not checked again.
+
+    Parts in which nothing is replaced are not copied."""
+    if path and not any(key.startswith(path) for key in values):
+        return cfg
+    if (fields := _traced(type(cfg))) is not None:
         copy = object.__new__(type(cfg))
-        for f in dataclasses.fields(cfg):
-            value, where = getattr(cfg, f.name), _join(path, f.name)
-            new = values.get(where, value) if f.metadata.get("traced") else with_numbers(value, values, where)
-            object.__setattr__(copy, f.name, new)
-        return typing.cast(T, copy)
+        for name, traced in fields:
+            value, where = getattr(cfg, name), _join(path, name)
+            new = values.get(where, value) if traced else with_numbers(value, values, where)
+            object.__setattr__(copy, name, new)
+        return copy
     if isinstance(cfg, tuple):
         items = []
         for i, v in enumerate(cfg):

@@ -19,7 +19,7 @@ from fedsim.config.privacy_distributed import needs_secure_sum
 from fedsim.model import Model
 from fedsim.run import audits, budget, released, spending
 from fedsim.run.rows import Rows, columns
-from fedsim.run.sources import Sources, with_choice
+from fedsim.run.sources import Sources, with_choices
 from fedsim.run.train import Memo, train
 from fedsim.simulate import secured
 from fedsim.simulate.engine import Engine, Handles
@@ -94,10 +94,9 @@ def choose(jobs: Sequence[Job], bench: Bench) -> tuple[list[list[Choice]], list[
     at = list(tune.rounds) or [jobs[0].experiment.rounds]
     folds = [bench.sources.lanes(job.experiment, holding_out=tune.valid) for job in jobs]
     lanes = [
-        with_choice(lane, chosen, at[-1])
-        for lanes, options in zip(folds, grid, strict=True)
-        for lane in lanes
-        for chosen in options
+        lane
+        for mine, options in zip(folds, grid, strict=True)
+        for lane in with_choices(mine, options, at[-1])
     ]
     engine = bench.engine(lanes)
     federation = engine.federation
@@ -162,7 +161,11 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     for j, job in enumerate(jobs):
         mine = bench.sources.lanes(job.experiment)
         if choices is not None:
-            mine = [with_choice(x, c.numbers, c.rounds) for x, c in zip(mine, choices[j], strict=True)]
+            mine = [
+                lane
+                for x, c in zip(mine, choices[j], strict=True)
+                for lane in with_choices([x], [c.numbers], c.rounds)
+            ]
         of_job.append(slice(len(lanes), len(lanes) + len(mine)))
         lanes += mine
     engine = bench.engine(lanes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import RLock
 
@@ -195,6 +195,15 @@ def fitted(
     return preprocess.fit(x, part, cfg)
 
 
-def with_choice(lane: Lane, numbers: dict[str, float], rounds: int) -> Lane:
-    """The lane with some of its numbers replaced, trained for `rounds` rounds."""
-    return replace(lane, experiment=with_numbers(lane.experiment, numbers), rounds=rounds)
+def with_choices(lanes: Sequence[Lane], options: Sequence[dict[str, float]], rounds: int) -> list[Lane]:
+    """Every lane with each of the options, lane by lane, trained for `rounds` rounds; lanes that share an
+    experiment share what becomes of it."""
+    made: dict[tuple[int, int], Experiment] = {}
+    out = []
+    for lane in lanes:
+        for i, chosen in enumerate(options):
+            key = id(lane.experiment), i
+            if key not in made:
+                made[key] = with_numbers(lane.experiment, chosen)
+            out.append(replace(lane, experiment=made[key], rounds=rounds))
+    return out

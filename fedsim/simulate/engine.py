@@ -136,8 +136,7 @@ class Engine:
             for handle in held.finite:
                 flags &= np.asarray(self.workers.fetch(handle))
             finite.append(flags[: len(team.lanes)])
-            sizes = [0 if c is None else c.clients for c in team.select(first + count - 1)]
-            size.append(np.array(sizes[: len(team.lanes)], np.int32))
+            size.append(team.sizes(first + count - 1))
         states = [h._replace(finite=(), done=first + count) for h in states]
         return states, Round(first + count, np.concatenate(finite), np.concatenate(size))
 

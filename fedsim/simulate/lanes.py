@@ -188,6 +188,13 @@ def graphs(lanes: Sequence[Lane], places: int, degree: int) -> topology.Graph:
     return topology.Graph(*(np.stack(tables) for tables in zip(*every, strict=True)))
 
 
+def _numbers(lanes: Sequence[Lane], paths: Sequence[str]) -> np.ndarray:
+    """f64[lanes, paths]; those of an experiment that lanes share are looked up once."""
+    of = {id(e): numbers(e) for e in {id(lane.experiment): lane.experiment for lane in lanes}.values()}
+    rows = [[of[id(lane.experiment)][path] for path in paths] for lane in lanes]
+    return np.array(rows, np.float64).reshape(len(lanes), len(paths))
+
+
 def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree: int = 0) -> Layout:
     """Lay out lanes as flat tables; partitions and constants that lanes share are stored once.
 
@@ -292,9 +299,7 @@ def layout(lanes: Sequence[Lane], paths: Sequence[str], places: int = 0, degree:
     merged = ClientTable(*(np.concatenate(c) for c in zip(*tables, strict=True)))
     inputs = LaneInputs(
         seed=np.stack([keys.seed_words(lane.experiment.seed) for lane in lanes]),
-        numbers=np.array(
-            [list(map(numbers(lane.experiment).__getitem__, paths)) for lane in lanes], np.float64
-        ).reshape(len(lanes), len(paths)),
+        numbers=_numbers(lanes, paths),
         population=np.array(count, np.float32),
         expected=np.array(
             [world.mean_size(lane.experiment.world, n) for lane, n in zip(lanes, count, strict=True)],

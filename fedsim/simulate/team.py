@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,16 +97,30 @@ class TeamPlan:
             chosen[i] = Selection(cohort, self.memory_of(i, cohort), version, steps, root)
         return chosen
 
+    def sizes(self, rnd: int) -> np.ndarray:
+        """Clients in every lane's cohort of round `rnd`, which has been packed before; i32[lanes]."""
+        if not self.steady:
+            return self._sizes(rnd)
+        return np.where([rnd < lane.rounds for lane in self.lanes], self.first_sizes, 0).astype(np.int32)
+
+    @cached_property
+    def first_sizes(self) -> np.ndarray:
+        return self._sizes(0)
+
+    def _sizes(self, rnd: int) -> np.ndarray:
+        chosen = self.select(rnd)[: len(self.lanes)]
+        return np.array([0 if c is None else c.clients for c in chosen], np.int32)
+
     def slots_of(self, lane: int) -> np.ndarray:
         """Row of client memory of each of a lane's training clients, -1 for one that never took part."""
         return self.slots[lane][: int(self.layout.count[lane])]
 
-    @property
+    @cached_property
     def drifts(self) -> bool:
         """Whether clients' rows differ from round to round, in some lane."""
         return any(isinstance(lane.experiment.split, Drift) for lane in self.lanes)
 
-    @property
+    @cached_property
     def steady(self) -> bool:
         """Whether every round is the same."""
         return self.schedules[0].steady and not self.drifts
