@@ -224,11 +224,11 @@ def _names(cfg: Any) -> set[str]:
 
 
 @functools.cache
-def _traced(cls: type) -> tuple[tuple[str, bool], ...] | None:
+def _traced(kind: type) -> tuple[tuple[str, bool], ...] | None:
     """(name, whether it is traced) of a dataclass's fields; None for other classes."""
-    if not dataclasses.is_dataclass(cls):
+    if not dataclasses.is_dataclass(kind):
         return None
-    return tuple((f.name, bool(f.metadata.get("traced"))) for f in dataclasses.fields(cls))
+    return tuple((f.name, bool(f.metadata.get("traced"))) for f in dataclasses.fields(kind))
 
 
 def numbers(cfg: Any, path: str = "") -> dict[str, float]:
@@ -237,7 +237,8 @@ def numbers(cfg: Any, path: str = "") -> dict[str, float]:
     Floats inside a list of Optax transforms (plain mappings) are traced too.
     """
     found: dict[str, float] = {}
-    if (fields := _traced(type(cfg))) is not None:
+    kind: Any = type(cfg)
+    if (fields := _traced(kind)) is not None:
         for name, traced in fields:
             value, where = getattr(cfg, name), _join(path, name)
             if traced:
@@ -260,8 +261,9 @@ def with_numbers(cfg: T, values: Mapping[str, Any], path: str = "") -> T:
     Parts in which nothing is replaced are not copied."""
     if path and not any(key.startswith(path) for key in values):
         return cfg
-    if (fields := _traced(type(cfg))) is not None:
-        copy = object.__new__(type(cfg))
+    kind: Any = type(cfg)
+    if (fields := _traced(kind)) is not None:
+        copy: T = object.__new__(kind)
         for name, traced in fields:
             value, where = getattr(cfg, name), _join(path, name)
             new = values.get(where, value) if traced else with_numbers(value, values, where)

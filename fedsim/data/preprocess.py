@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,7 +109,8 @@ def _moments(
     if impute == "mean":
         fill = total / np.maximum(seen, 1)
     elif impute == "median":
-        fill = _counted_medians(x, rows, group, send) if add_up else _medians(x, rows, group, groups)
+        # Of all rows it is what bisection by the groups' counts ends at, which has one zero.
+        fill = _medians(x, rows, 0 * group, 1) + 0.0 if add_up else _medians(x, rows, group, groups)
     over = np.maximum(seen if impute == "none" else count, 1)
     mean = (total if impute == "none" else total + (count - seen) * fill) / over
     # Nothing is missing where nothing is imputed, up to values that then count as the mean.
@@ -164,31 +165,6 @@ def _medians(x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int) ->
         middle = np.take_along_axis(values, low, 0) + np.take_along_axis(values, high, 0)
         found[g] = np.where(seen > 0, middle / 2, 0.0)[0]
     return found
-
-
-def _counted_medians(
-    x: np.ndarray, rows: np.ndarray, group: np.ndarray, send: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Median over all groups by bisection: groups only ever send how many values lie below a threshold.
-
-    float32 values are bisected in their own order, bit by bit, so the result is a value, or the middle
-    of two, and not an approximation. [1, *features]; 0 where all is missing.
-    """
-    values = x[rows].astype(np.float32)
-    bits = values.view(np.int32).astype(np.int64)
-    order = np.where(bits < 0, -(bits + 2**31), bits)  # integers in the order of the values
-    order = np.where(np.isnan(values), 2**31, order)
-    head = np.flatnonzero(np.diff(group, prepend=-1))
-    seen = send(np.add.reduceat(~np.isnan(values), head, axis=0, dtype=np.int64))
-    ranks = np.concatenate([np.maximum(seen - 1, 0) // 2, np.minimum(seen // 2, np.maximum(seen - 1, 0))])
-    low, high = np.full(ranks.shape, -(2**31)), np.full(ranks.shape, 2**31)
-    while (low < high).any():  # the smallest value that more than `rank` values do not exceed
-        middle = (low + high) >> 1
-        below = [send(np.add.reduceat(order <= m, head, axis=0, dtype=np.int64))[0] for m in middle]
-        enough = np.stack(below) > ranks
-        low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
-    found = np.where(low < 0, -low - 2**31, low).astype(np.int32).view(np.float32).astype(np.float64)
-    return np.where(seen > 0, found.mean(axis=0, keepdims=True), 0.0)
 
 
 def constants_of(moments: Moments, cfg: Preprocess, of_client: np.ndarray) -> Constants:

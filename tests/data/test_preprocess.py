@@ -153,14 +153,33 @@ def test_pictures_and_generated_rows():
         fit(None, part, Preprocess())
 
 
-def test_counted_medians_are_medians_of_any_values():
-    """Bisection on counts gives np.nanmedian's value for negative, repeated, tiny and missing ones."""
+def bisected(values, client):
+    """The median of float32 values, NaN apart, when clients only ever send how many of theirs lie at or
+    below a threshold, which is bisected in the values' own order: 33 rounds."""
+    mine = [
+        v[~np.isnan(v)].view(np.int32).astype(np.int64) for v in (values[client == c] for c in set(client))
+    ]
+    mine = [np.where(bits < 0, -(bits + 2**31), bits) for bits in mine]
+    n, found = sum(map(len, mine)), []
+    for rank in ((n - 1) // 2, n // 2):
+        low, high = -(2**31), 2**31
+        while low < high:
+            middle = (low + high) >> 1
+            enough = sum(int((order <= middle).sum()) for order in mine) > rank
+            low, high = (low, middle) if enough else (middle + 1, high)
+        found.append(np.array(-low - 2**31 if low < 0 else low).astype(np.int32).view(np.float32))
+    return np.float32(np.mean(np.array(found, np.float64)))
+
+
+def test_medians_are_what_counts_below_thresholds_give():
+    """For negative, repeated, tiny and missing values, and for both zeros; and np.nanmedian's value."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(101, 6)).astype(np.float32)
     x[:, 1] = np.round(x[:, 1])
     x[:, 2] *= np.float32(1e-40)  # subnormal
     x[:, 3] = -np.abs(x[:, 3]) * 1e30
     x[rng.random(x.shape) < 0.3] = np.nan
+    x[:, 4] = np.where(x[:, 4] > 1, x[:, 4], np.float32(-0.0))
     x[:, 5] = np.nan
     fed = gather(
         [f"c{i % 3}" for i in range(101)],
@@ -169,6 +188,8 @@ def test_counted_medians_are_medians_of_any_values():
     )  # fmt: skip
     part = partitions(fed, assign(fed, Natural(test=0.0), 0), Natural(test=0.0), 0)[0]
     constants = fit(fed.columns["x"], part, Preprocess(impute="median", standardise=False))
+    counted = [bisected(x[:, i], np.arange(101) % 3) for i in range(5)]
+    np.testing.assert_array_equal(constants.impute[0, :5].view(np.int32), np.array(counted).view(np.int32))
     expected = np.nanmedian(x[:, :5].astype(np.float64), axis=0)
     np.testing.assert_allclose(constants.impute[0, :5], expected.astype(np.float32), rtol=1e-7)
     assert constants.impute[0, 5] == 0
