@@ -332,5 +332,7 @@ def in_the_clear(experiment: Experiment) -> tuple[str, ...]:
         found.append(f"all that algorithm={e.algorithm.name} moves")
     if isinstance(e.privacy, AdaptiveClip | GaussianPrivacy | Correlated):
         found.append("how many updates were not finite")
+    if isinstance(e.privacy, RecordPrivacy):
+        found.append("how many gradients were not finite")
     found.append("statistics of how clients differ (heterogeneity)")
     return tuple(found)

@@ -95,6 +95,11 @@ def _privacy(said: dict[str, Any]) -> Iterator[str]:
     """The account of a run whose messages are protected, or why it has none."""
     if said.get("mechanism") is None:
         return
+    if said.get("lost_gradients"):
+        yield (
+            f"warning: {said['lost_gradients']} times the gradient of a record or patient was not finite, "
+            "and counted as zero; look for values that are too large, or lower optimizer.step_size"
+        )
     if said["epsilon"] is None:
         yield f"privacy={said['mechanism']}: {said['reason']}"
         return

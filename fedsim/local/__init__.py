@@ -1,6 +1,7 @@
 """Local steps: a client's batches, what may be asked of them, and the loop over them."""
 
 from fedsim.local.batches import SLICE, Batches, Refused, Rows, Whole, Window
+from fedsim.local.counted import counted
 from fedsim.local.oracle import Oracle, plain
 from fedsim.local.private import private
 from fedsim.local.steps import Optimizer, chain, descent, optimizer, run_steps, server_optimizer
@@ -17,6 +18,7 @@ __all__ = [
     "Whole",
     "Window",
     "chain",
+    "counted",
     "descent",
     "optimizer",
     "plain",

@@ -5,7 +5,8 @@ the expected size, never by that of the lot, which would tell who is in it. Ever
 of its own, whatever the algorithm asked before: k answers are k compositions of one Poisson-sampled Gaussian
 mechanism with rate min(1, batch_size / units of the client), under the unit's addition or removal, the
 clients' sizes being known. A gradient of all rows is one such answer at rate 1. What an algorithm makes of
-answers costs nothing more. Every other question is refused.
+answers costs nothing more. Every other question is refused. Units whose gradient is not finite add nothing,
+and are noted for `counted`.
 
 Source: Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, Alg. 1; several rows per unit:
 McMahan et al., "A General Approach to Adding Differential Privacy to Iterative Training Procedures", 2018.
@@ -24,6 +25,7 @@ from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.local import lots
 from fedsim.local.batches import SLICE, Batches, Refused, Whole
 from fedsim.local.clipping import Clip, Clipped, ghost, per_unit
+from fedsim.local.counted import note
 from fedsim.local.oracle import Oracle
 from fedsim.model import Batch, Model, Penalty, Task
 
@@ -88,7 +90,8 @@ def private(task: Task, cfg: RecordPrivacy, algorithm: str) -> Oracle:
 
         # The first stands alone: most lots have no more.
         begin = (jnp.ones((), jnp.int32), part(jnp.zeros((), jnp.int32)))
-        _, (total, _) = jax.lax.while_loop(lambda c: c[0] * m < size, body, begin)
+        _, (total, lost) = jax.lax.while_loop(lambda c: c[0] * m < size, body, begin)
+        note(lost)
         noisy = trees.add(total, noise(total, cfg, noising))
         mean = trees.scale(noisy, 1 / jnp.maximum(expected, 1).astype(jnp.float32))
         # No row has a say in the penalty.

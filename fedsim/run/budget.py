@@ -22,6 +22,7 @@ from fedsim.simulate import secured
 from fedsim.simulate.build import program_structure
 from fedsim.simulate.judged import SETS, segment
 from fedsim.simulate.lanes import Lane, local_steps
+from fedsim.simulate.structure import LOST
 from fedsim.simulate.traits import Traits
 
 # Options of an account. None is part of a program, so runs that differ in them share one.
@@ -57,6 +58,15 @@ def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federat
         options: dict[str, Any] = {name: getattr(asked, name) for name in OPTIONS}
         experiment = replace(experiment, privacy=replace(used.privacy, **options), world=used.world)
     return ledger.statement(experiment, _clients(lanes, federation), [lane.rounds for lane in lanes], noise)
+
+
+def lost(rounds: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """For a run's statement: gradients of protected units that were not finite. {} where none are clipped.
+
+    rounds: its rows of all judged rounds.
+    """
+    counts = [int(row[LOST]) for row in rounds if LOST in row]
+    return {LOST: max(counts)} if counts else {}
 
 
 def _clients(lanes: Sequence[Lane], federation: Federation) -> list[Clients]:

@@ -25,7 +25,7 @@ from fedsim.simulate import secured
 from fedsim.simulate.engine import Engine, Handles
 from fedsim.simulate.judged import labels_of
 from fedsim.simulate.lanes import Lane
-from fedsim.simulate.structure import CLIPPED
+from fedsim.simulate.structure import CLIPPED, LOST
 from fedsim.simulate.worker import named
 from fedsim.store import RunResult
 
@@ -211,7 +211,9 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             cohort = int(result.cohort[part].sum())
             extra = {"cohort": cohort} | spending.total(spent[part], engine.traits)
             extra |= {
-                name: float((np.sum if name == CLIPPED else np.mean)([m[name] for m in measures[part]]))
+                name: float(
+                    (np.sum if name in (CLIPPED, LOST) else np.mean)([m[name] for m in measures[part]])
+                )
                 for name in engine.traits.measures
             }
             held = {
@@ -246,7 +248,8 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         mine = lanes[part]
         rounds = [lane.rounds for lane in mine]
         spent = engine.spent(max(rounds))[part]
-        privacy = budget.statement(job.experiment, mine, federation) | secured.said(mine, row.rounds)
+        privacy = budget.statement(job.experiment, mine, federation) | budget.lost(row.rounds)
+        privacy |= secured.said(mine, row.rounds)
         subject = audits.Subject(job.experiment, engine, states, part, bench.sources, bench.engine)
         manifest = shared | {
             "rounds": max(rounds),

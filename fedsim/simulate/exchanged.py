@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from fedsim import keys
 from fedsim.algorithms import Cohort
+from fedsim.config import Experiment
 from fedsim.local import Batches, Rows, Window
 from fedsim.model import Model
-from fedsim.simulate.structure import Parts, Structure, batches, changed_if
+from fedsim.simulate.structure import LOST, Parts, Structure, batches, changed_if, counters
 
 Tree = Any
 Array = jax.Array
@@ -57,10 +58,15 @@ def summand_of(s: Structure, parts: Parts, start: Tree, model: Model, message: T
             reports.append(through.report(message, told))
             message, _ = through.client(message, through.init_memory(message), told, key)
         assert parts.reduction is not None
-        return parts.reduction.lift(message, weight), tuple(reports)
+        return parts.reduction.lift(message, weight), (*reports, unlost(s.experiment))
 
     shapes = jax.eval_shape(sent, message, jnp.zeros((), s.number_dtype))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def unlost(e: Experiment) -> Tree:
+    """What a client that lost no gradient reports of it: 0, or () where none can be lost."""
+    return jnp.zeros((), jnp.int32) if LOST in counters(e) else ()
 
 
 def released(s: Structure, parts: Parts, message: Tree) -> Tree:

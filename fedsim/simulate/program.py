@@ -19,13 +19,16 @@ from fedsim import keys, trees
 from fedsim.algorithms import Cohort, Exchange
 from fedsim.audit import canaries, joining
 from fedsim.config.audit import CanaryClients
+from fedsim.local import counted
 from fedsim.secure import masking
-from fedsim.simulate.exchanged import message_of, summand_of
+from fedsim.simulate.exchanged import message_of, summand_of, unlost
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.packing import Plan
 from fedsim.simulate.parallel import items_of, place, together
 from fedsim.simulate.structure import (
+    CLIPPED,
+    LOST,
     Memory,
     Parts,
     Source,
@@ -35,6 +38,7 @@ from fedsim.simulate.structure import (
     batches,
     bind,
     changed_if,
+    counters,
     rows,
     window,
 )
@@ -71,7 +75,7 @@ def init(s: Structure, inputs: LaneInputs) -> State:
                 parts.channel.init(message),
                 parts.privacy.init(message),
                 _third(s, parts, message),
-                jnp.zeros((), jnp.uint32) if parts.secure else (),
+                counters(s.experiment),
             ),
             memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (s.widths.memory, *x.shape)), memory),
         )
@@ -114,17 +118,17 @@ def side_by_side(one: Callable[..., Any], width: int) -> Callable[..., Any]:
 
 
 def send(
-    parts: Parts, message: Tree, memory: Memory, stages: tuple[Tree, Tree], key: Key, serving: Key
+    parts: Parts, message: Tree, memory: Memory, stages: tuple[Tree, Tree], key: Key, serving: Key, lost: Tree
 ) -> tuple[Tree, Memory]:
     """A message on its way through the client halves of channel and mechanism: ((what is sent, reports), the
-    client's memory). key: the client's in this round; serving: the server's."""
+    client's memory). key: the client's in this round; serving: the server's; lost: as `exchanged.unlost`."""
     first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     # After 0 and 1, which the server's halves draw from.
     through = parts.channel.announce(stages[0], jax.random.fold_in(serving, 2))
     mechanism = parts.privacy.announce(stages[1], jax.random.fold_in(serving, 3))
     through_report = parts.channel.report(message, through)
     message, kept_channel = parts.channel.client(message, memory.channel, through, first)
-    reports = through_report, parts.privacy.report(message, mechanism)
+    reports = through_report, parts.privacy.report(message, mechanism), lost
     message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
     return (message, reports), Memory(memory.algorithm, kept_channel, kept_privacy)
 
@@ -148,7 +152,7 @@ def local(
     Args:
       memory: the slots' rows, [NB, b, ...]; words: of the items, i32[NB, b, 13]; targets: i32[NB,
         b / chunk]; blocks: i32 scalar, how many of the NB are in use.
-      found: [L, ...] of the round's survey; survey: whether this is the survey, which trains nobody.
+      found: [L, ...] as `surveyed` gives it; survey: whether this is the survey, which trains nobody.
 
     Returns:
       (group sums [groups, ...], the slots' new memory rows).
@@ -160,12 +164,16 @@ def local(
         for purpose in (keys.TRAIN, keys.CHANNEL, keys.SERVER)
     )
 
+    def watched(work: Callable[[], Tree]) -> tuple[Tree, Tree]:
+        """(what comes of a client's work, gradients that it lost where they are counted)."""
+        return counted(work) if LOST in counters(s.experiment) else (work(), ())
+
     def one(words: Array, memory: Memory) -> tuple[Tree, Memory]:
         item = items_of(words)
         parts, cfg = bind(s, inputs.numbers[item.lane], rnd)
         start = jax.tree.map(lambda x: x[item.lane, item.version], starts)
         if parts.algorithm.survey and not survey:
-            start = start, jax.tree.map(lambda x: x[item.lane], found)
+            start = start, jax.tree.map(lambda x: x[item.lane], found[0])
         through, mechanism, *_ = jax.tree.map(lambda x: x[item.lane], stages)
         key = keys.of_client(training[item.lane], item.ident)
         told = answered(parts.privacy.labels, s.spec, inputs.seed[item.lane], item.ident, reader)
@@ -174,15 +182,17 @@ def local(
         if parts.algorithm.survey and survey:
             # Both exchanges draw the same batches, and never the same noise.
             asked = keys.apart(key, _SURVEYED) if mine.lots else key
-            return (parts.algorithm.survey.answer(start, mine, asked), ()), memory
-        message, kept = parts.algorithm.client_update(start, memory.algorithm, mine, key)
+            answer = parts.algorithm.survey.answer
+            return watched(lambda: answer(start, mine, asked)), memory
+        (message, kept), lost = watched(
+            lambda: parts.algorithm.client_update(start, memory.algorithm, mine, key)
+        )
         key = keys.of_client(sending[item.lane], item.ident)
         if parts.attack.message is not None:
             lie = parts.attack.message(message, inputs.crowd[item.lane], jax.random.fold_in(key, 2))
             message = trees.where(item.liar, lie, message)
-        return send(
-            parts, message, memory._replace(algorithm=kept), (through, mechanism), key, serving[item.lane]
-        )
+        memory, stages_of_lane = memory._replace(algorithm=kept), (through, mechanism)
+        return send(parts, message, memory, stages_of_lane, key, serving[item.lane], lost)
 
     def lift(
         sent: Tree, weight: Array, version: Array, lane: Array, present: Array, liar: Array, ident: Array
@@ -259,14 +269,14 @@ def merged(sums: Tree, index: Array) -> Tree:
 
 
 def surveyed(s: Structure, inputs: LaneInputs, sums: Tree, merge: Array, size: Array, rnd: Array) -> Tree:
-    """What every lane's survey found, [L, ...]; arguments as in `finish`."""
+    """(what every lane's survey found, gradients lost to it), [L, ...]; arguments as in `finish`."""
 
     def lane(values: Array, population: Array, merge: Array, size: Array) -> Tree:
         parts, _ = bind(s, values, rnd)
         assert parts.algorithm.survey is not None
         cohort = Cohort(size.astype(s.number_dtype), population.astype(s.number_dtype))
-        total, _ = merged(sums, merge)
-        return parts.algorithm.survey.aggregate.finish(total, cohort)
+        total, lost = merged(sums, merge)
+        return parts.algorithm.survey.aggregate.finish(total, cohort), lost
 
     return jax.vmap(lane)(inputs.numbers, inputs.population, merge, size)
 
@@ -302,7 +312,7 @@ def finish(
         fixed = parts.privacy.fixed or parts.channel.fixed
         cohort = Cohort(size, population, expected if fixed else None)
         count = expected if fixed else jnp.maximum(size, 1)
-        through, mechanism, kept_by_rule, clipped = stages
+        through, mechanism, kept_by_rule, counts = stages
         new_starts = None
         if parts.reduction:
             total = merged(sums, merge)
@@ -310,7 +320,7 @@ def finish(
                 start, model = trees.take(starts, jnp.int32(0)), parts.algorithm.model(server)
                 like = summand_of(s, parts, start, model)
                 total, beyond = parts.secure.total(total, like, heaviest)
-                clipped = masking.more(clipped, beyond)
+                counts = counts | {CLIPPED: masking.more(counts[CLIPPED], beyond)}
             if isinstance(cfg.audit, CanaryClients):
                 there = canaries.there(keys.round_key(seed, keys.AUDIT, rnd), signs, expected / population)
                 canary = _canary(s, parts, cfg.audit, server, (through, mechanism), seed, signs, rnd)
@@ -344,14 +354,16 @@ def finish(
         through = parts.channel.hear(through, reports[0], jax.random.fold_in(key, 4), count)
         mechanism = parts.privacy.hear(mechanism, reports[1], jax.random.fold_in(key, 5), count)
         if parts.algorithm.survey:
-            aggregate = found, aggregate
+            aggregate = found[0], aggregate
+        for lost in jax.tree.leaves((reports[2], found[1:])):
+            counts = counts | {LOST: masking.more(counts[LOST], lost.astype(jnp.uint32))}
         new = parts.algorithm.server_update(server, aggregate)
         if new_starts is None:
             # Version v of the newest rounds lies at row (round of its making) % versions.
             at = (rnd + 1) % s.versions
             new_starts = jax.tree.map(lambda x, y: x.at[at].set(y), starts, parts.algorithm.send(new))
         kept = trees.where(
-            active, (new, new_starts, (through, mechanism, kept_by_rule, clipped)), (server, starts, stages)
+            active, (new, new_starts, (through, mechanism, kept_by_rule, counts)), (server, starts, stages)
         )
         return (*kept, trees.finite(kept[0]))
 
@@ -378,7 +390,8 @@ def _canary(
 
     def one(i: Array) -> Tree:
         message = canaries.message(cfg, like, i.astype(jnp.uint32), signs[i] * norm, rnd)
-        (sent, reports), _ = send(parts, message, memory, stages, keys.of_client(sending, idents[i]), serving)
+        key = keys.of_client(sending, idents[i])
+        (sent, reports), _ = send(parts, message, memory, stages, key, serving, unlost(s.experiment))
         return reduction.lift(sent, jnp.ones((), s.number_dtype)), reports
 
     return one

@@ -25,7 +25,9 @@ Tree = Any
 Array = jax.Array
 
 
-CLIPPED = "clipped_values"  # a column: numbers beyond a secure sum's range, over all rounds so far
+# Columns that count, over all rounds so far:
+CLIPPED = "clipped_values"  # numbers beyond a secure sum's range
+LOST = "lost_gradients"  # gradients of protected units that were not finite, and added nothing
 
 
 class Source(NamedTuple):
@@ -52,8 +54,8 @@ class State(NamedTuple):
     """Everything that a run carries from round to round. Leading axis: lanes.
 
     server: the algorithm's; starts: [L, versions, ...], what clients start from, in a graph each at its
-    position; stages: the channel, mechanism and aggregator's or an audit's, and how many numbers a secure
-    sum has clipped; memory: [L, m, ...], a row per client that has taken part.
+    position; stages: the channel, mechanism and aggregator's or an audit's, and `counters`; memory:
+    [L, m, ...], a row per client that has taken part.
     """
 
     server: Tree
@@ -82,10 +84,10 @@ class Parts(NamedTuple):
 
     def measures(self, server: Tree, stages: tuple[Tree, Tree, Tree, Tree]) -> dict[str, Array]:
         """Columns of judged rounds."""
-        channel, privacy, _, clipped = stages
+        channel, privacy, _, counts = stages
         own = self.algorithm.measures(server)
         own |= self.channel.measures(channel) | self.privacy.measures(privacy)
-        return own | {CLIPPED: clipped} if self.secure else own
+        return own | counts
 
     def combine(
         self, messages: Tree, weights: Array, present: Array, liar: Array, cohort: Cohort, state: Tree
@@ -134,6 +136,12 @@ class Structure:
     def number_dtype(self) -> Any:
         """Numbers are never narrower than float32."""
         return jnp.promote_types(self.dtype, jnp.float32)
+
+
+def counters(e: Experiment) -> dict[str, Array]:
+    """What is counted over an experiment's rounds, at its beginning: u32 scalars by their columns."""
+    counted = {CLIPPED: isinstance(e.secure, SecureSum), LOST: isinstance(e.privacy, RecordPrivacy)}
+    return {name: jnp.zeros((), jnp.uint32) for name, counts in counted.items() if counts}
 
 
 def bind(

@@ -15,7 +15,7 @@ from fedsim.config import Experiment
 from fedsim.config.world import Asynchronous
 from fedsim.simulate import secured
 from fedsim.simulate.exchanged import exchanged, released, summand_of
-from fedsim.simulate.structure import Parts, Structure, bind
+from fedsim.simulate.structure import Parts, Structure, bind, counters
 
 Tree = Any
 Array = jax.Array
@@ -85,7 +85,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         survey = trees.nbytes(start), trees.nbytes(answer)
         sending = parts.channel if parts.privacy.ring is None else parts.privacy
         told = parts.channel.announced + parts.privacy.announced
-        stages = parts.channel.init(message), parts.privacy.init(message), (), jnp.zeros((), jnp.uint32)
+        stages = parts.channel.init(message), parts.privacy.init(message), (), counters(s.experiment)
         memory = (
             parts.algorithm.init_memory(model),
             parts.channel.init_memory(message),
