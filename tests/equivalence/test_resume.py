@@ -46,6 +46,14 @@ CASES: dict[str, dict[str, Any]] = {
         "rounds": 60,
         "evaluate": {"every": 20},
     },
+    # masks, the noise of clients that make whole numbers of their messages, and who is lost on the way
+    "secure": {
+        "algorithm": {"name": "fedavg", "weighting": "uniform"},
+        "channel": "direct",
+        "secure": {"name": "bonawitz", "dropout": [0.02, 0.0, 0.1, 0.05]},
+        "privacy": {"name": "skellam", "clip_norm": 0.5, "contributors": 18},
+        "world": "all",
+    },
     # the choice of hyper-parameters is resumed too, and every round is on all devices
     "tuning": {
         "algorithm": "fedprox",
@@ -59,7 +67,7 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
 }
-LONG = ("tickets", "tuning", "many rounds a call")  # that one is killed once in another test, too
+LONG = ("tickets", "secure", "tuning", "many rounds a call")  # that one is killed once in another test, too
 CODE = """
 import json, sys
 from pathlib import Path
