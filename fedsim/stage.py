@@ -48,6 +48,8 @@ class Stage:
       announced: bytes that telling one client of it takes, each round.
       report: (message as it comes to the stage, what was announced) -> numbers that the client sends beside
       its message, and that are summed over clients as they are.
+      reported: bytes that these take, without a secure sum, in which they are numbers among others; 0 for
+      what is counted for whoever debugs a run.
       hear: (server state, the sum of the reports, key, what a mean over the cohort divides by) -> server
       state, after `server`.
       measures: server state -> numbers that are stored with every judged round, by the name of their column.
@@ -72,6 +74,7 @@ class Stage:
     announce: Callable[[Tree, Key], Tree] = lambda state, key: state
     announced: int = 0
     report: Callable[[Tree, Tree], Tree] = lambda message, state: ()
+    reported: int = 0
     hear: Callable[[Tree, Tree, Key, Array], Tree] = lambda state, reports, key, count: state
     measures: Callable[[Tree], dict[str, Array]] = lambda state: {}
     mechanism: Mechanism | None = None

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, exp, log, sqrt
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fedsim.base import number, require
-from fedsim.config.privacy import Accounted, PrivacyConfig, require_clip
+from fedsim.config.privacy import Accounted, require_clip
+from fedsim.config.secure import SecureSum
+
+if TYPE_CHECKING:
+    from fedsim.config import Experiment
 
 SIGNIFICANT = 8  # bits of a Skellam variance, which is a sum of powers of two
 # Taken off before rounding up, so that 3.0000001 steps are 3: more than programs take off, for their error.
@@ -55,6 +59,14 @@ class InRing(Accounted):
             self.noise_multiplier is None or self.share() <= self.most_noise,
             f"privacy={self.name} draws a client's share of the noise up to a deviation of {self.most_noise} "
             f"steps, and privacy.noise_multiplier={self.noise_multiplier} is more; lower privacy.scale",
+        )
+
+    def check(self, experiment: Experiment) -> None:
+        require(
+            isinstance(experiment.secure, SecureSum),
+            f"privacy={self.name} has each client add a share of the noise, and with secure=none the server "
+            "would see every message with its own share alone; choose a secure sum, such as secure=bonawitz, "
+            "or privacy=local_gaussian",
         )
 
     def share(self) -> float:
@@ -128,16 +140,6 @@ class Skellam(InRing):
         square = ceil(self.share() ** 2 * _FLOAT_ERROR)
         cut = max(0, square.bit_length() - SIGNIFICANT)
         return -(-square >> cut) << cut
-
-
-def needs_secure_sum(privacy: PrivacyConfig, secure: str) -> None:
-    """Refuse shares of noise that the server would see one by one. secure: the sum's name."""
-    require(
-        not isinstance(privacy, InRing) or secure != "none",
-        f"privacy={privacy.name} has each client add a share of the noise, and with secure=none the server "
-        "would see every message with its own share alone; choose a secure sum, such as secure=bonawitz, or "
-        "privacy=local_gaussian",
-    )
 
 
 MEMBERS: dict[str, type] = {"discrete_gaussian": DiscreteGaussian, "skellam": Skellam}

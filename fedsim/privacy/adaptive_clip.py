@@ -79,6 +79,7 @@ def adaptive_clip(cfg: AdaptiveClip) -> Stage:
         announce=lambda state, key: state.clip_norm,
         announced=4,
         report=report,
+        reported=1,  # a bit takes a byte
         hear=hear,
         measures=lambda state: {"clip_norm": state.clip_norm, "nonfinite": state.nonfinite},
         mechanism=Mechanism(

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedsim import trees
 from fedsim.config import InRing
 from fedsim.privacy.central import clip, nonfinite
 from fedsim.quantise import hadamard, padded, round_at_random
@@ -117,9 +116,6 @@ def in_ring(cfg: InRing, noise: Noise, event: str) -> Stage:
     def hear(state: State, reports: Array, key: Key, count: Array) -> State:
         return state._replace(nonfinite=state.nonfinite + reports)
 
-    def nbytes(message: Tree) -> int:
-        return -(-padded(trees.size(message)) * cfg.bits // 8)
-
     return Stage(
         init=init,
         init_memory=nothing,
@@ -130,7 +126,6 @@ def in_ring(cfg: InRing, noise: Noise, event: str) -> Stage:
         report=lambda message, state: nonfinite(message),
         hear=hear,
         measures=lambda state: {"nonfinite": state.nonfinite, "wrapped": state.wrapped},
-        nbytes=nbytes,
         mechanism=Mechanism(
             sensitivity=cfg.clip_norm,
             cost={"event": event, "noise_multiplier": cfg.noise()},

@@ -15,7 +15,6 @@ from fedsim import metrics
 from fedsim.base import digest, nearest, numbers, require, to_dict
 from fedsim.config import Drift, Experiment
 from fedsim.config.attack import Backdoor
-from fedsim.config.privacy_distributed import needs_secure_sum
 from fedsim.model import Model
 from fedsim.run import audits, budget, released, spending
 from fedsim.run.rows import Rows, columns
@@ -173,7 +172,6 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     for job in jobs:
         spending.check(job.experiment.evaluate.target, federation.kind)
         released.check(job.experiment, federation, engine.traits.adapts)
-        needs_secure_sum(job.experiment.privacy, job.experiment.secure.name)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]
     sets = [r.sets() for r in rows]
     # A run ends where its privacy budget does; the rounds of tuned ones are its folds' own.

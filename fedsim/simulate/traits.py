@@ -83,7 +83,6 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         asked: list[int] = []
         answer, surveyed, message = exchanged(s, parts, start, model, asked.append)
         survey = trees.nbytes(start), trees.nbytes(answer)
-        sending = parts.channel if parts.privacy.ring is None else parts.privacy
         told = parts.channel.announced + parts.privacy.announced
         stages = parts.channel.init(message), parts.privacy.init(message), (), counters(s.experiment)
         memory = (
@@ -92,12 +91,15 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
             parts.privacy.init_memory(message),
         )
         masked = secured.length(s.experiment, parts, summand_of(s, parts, start, model, message))
+        # Under masks reports are numbers among others.
+        sent = secured.nbytes(s.experiment.secure, masked) or (
+            parts.channel.nbytes(message) + parts.channel.reported + parts.privacy.reported
+        )
         found.append(
             Traits(
                 memory_bytes=trees.nbytes(memory),
                 down_bytes=trees.nbytes((start, surveyed)) + told,
-                up_bytes=trees.nbytes(answer)
-                + (secured.nbytes(s.experiment.secure, masked) or sending.nbytes(message)),
+                up_bytes=trees.nbytes(answer) + sent,
                 survey_bytes=survey if parts.algorithm.survey else None,
                 flops=parts.task.flops,
                 parameters=trees.size(model.params),

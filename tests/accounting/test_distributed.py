@@ -77,7 +77,7 @@ def experiment(**changes):
 
 def test_entries_say_whom_they_protect_from_whom():
     clients = Clients(("a", "b", "c"), (5, 5, 5), numbers=64, came=(3, 2, 3, 1))
-    ring = experiment(privacy={"name": "skellam", "contributors": 3.0})
+    ring = experiment(privacy={"name": "skellam", "contributors": 3.0}, secure="bonawitz")
     released = RELEASES[config.Skellam](ring, clients, 3)
     assert released.unit == "client" and dict(released.units) == {EVERYONE: 3}
     assert released.events[EVERYONE] == rounds_of(ring.privacy, [3, 2, 3], 64)
@@ -94,7 +94,7 @@ def test_entries_say_whom_they_protect_from_whom():
 
 
 def test_what_has_no_account_is_refused():
-    ring = experiment(privacy={"name": "skellam", "contributors": 3.0})
+    ring = experiment(privacy={"name": "skellam", "contributors": 3.0}, secure="bonawitz")
     with pytest.raises(Refusal, match="depends on how many clients come to each round"):
         RELEASES[config.Skellam](ring, Clients(("a",), (5,)), 3)
     telling = experiment(privacy="local_gaussian", world={"name": "by_size", "cohort": 3})

@@ -301,9 +301,9 @@ def test_who_is_lost_in_a_secure_sum_takes_its_noise_along():
     """Four hospitals add a share each; one that is lost under way is one share less in every round."""
 
     def came(**secure):
-        e = make(name="skellam", contributors=3.0, noise_multiplier=3.0)
-        masked = {"name": "bonawitz", "threshold": 3} | secure
-        return state(replace(e, secure=config.experiment(BASE | {"secure": masked}).secure))["epsilon"]
+        shares = {"privacy": {"name": "skellam", "contributors": 3.0, "noise_multiplier": 3.0}}
+        masked = config.experiment(BASE | shares | {"secure": {"name": "bonawitz", "threshold": 3} | secure})
+        return state(replace(make(), privacy=masked.privacy, secure=masked.secure))["epsilon"]
 
     assert came() < came(drop={"Cleveland": "mask"})
     # It has sent its message when it is lost, so that it is in the sum.
