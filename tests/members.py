@@ -29,3 +29,8 @@ def needed(group: str, name: str) -> dict[str, Any]:
     fields = dataclasses.fields(config.MEMBERS[group][name])
     bare = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
     return {option: _EXAMPLES[option] for option in bare}
+
+
+def beside(group: str, name: str) -> dict[str, Any]:
+    """Members of other groups that one cannot do without."""
+    return {"secure": "bonawitz"} if issubclass(config.MEMBERS[group][name], config.InRing) else {}

@@ -11,7 +11,7 @@ import pytest
 
 from fedsim import config
 from fedsim.base import GROUPS, RequestError, build, numbers, structure, to_dict, with_numbers
-from tests.members import MEMBERS, needed
+from tests.members import MEMBERS, beside, needed
 
 PLAIN = {
     "optimizer": config.OptimizerConfig,
@@ -211,7 +211,7 @@ def of(group: str, name: str, /, **values: Any) -> config.Experiment:
     """An experiment with a member of a group and these options of it."""
     if group in PLAIN:
         return experiment(**{group: values})
-    return experiment(**{group: {"name": name} | needed(group, name) | values})
+    return experiment(**beside(group, name), **{group: {"name": name} | needed(group, name) | values})
 
 
 def test_groups_hold_what_the_members_say() -> None:

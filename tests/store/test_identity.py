@@ -16,7 +16,7 @@ from fedsim import config
 from fedsim.base import build, digest, to_dict
 from fedsim.store import RunIds, commit, host, identity, run_id, source, versions
 from fedsim.store.identity import plain
-from tests.members import MEMBERS, needed
+from tests.members import MEMBERS, beside, needed
 
 BASE = {
     "data": "heart_disease",
@@ -35,7 +35,7 @@ BASE = {
 
 
 def with_member(group: str, name: str) -> config.Experiment:
-    return config.experiment(BASE | {group: {"name": name} | needed(group, name)})
+    return config.experiment(BASE | beside(group, name) | {group: {"name": name} | needed(group, name)})
 
 
 def changed(value):
