@@ -7,9 +7,10 @@ round's noisy aggregate is then scored against all directions, also of canaries 
 Source: Andrew, Kairouz, Oh, Oprea, McMahan, Suriyakumar, "One-shot Empirical Privacy Estimation for
 Federated Learning", ICLR 2024, Alg. 2 and section 3 (all iterates), with these departures:
 
-- A direction is a row of a Walsh-Hadamard matrix at random columns, times random signs, over the square root
-  of its length: unit vectors with as little of each other as random ones, or less, and the scores of all
-  cost one fast transform instead of a product with each.
+- A direction is a row of a Walsh-Hadamard matrix no larger than the family, again and again to the length of
+  a message, times random signs, over the square root of that length: unit vectors with as little of each
+  other as random ones, or less. The scores of all cost one pass over the message, which is folded into as
+  many numbers as there are directions, and a fast transform of these.
 - Canaries change sign from round to round (`sees=rounds`): what they add to the model nearly cancels, and a
   mechanism that repeats its noise gives itself away.
 - Scores add up the log-likelihood ratios of each round's product under (1 - q) N(0, v) + q N(1, v) against
@@ -39,30 +40,35 @@ Tree = Any
 Array = jax.Array
 
 _SPREAD = 1.4826  # a Gaussian's deviation over its median absolute deviation
-_TABLE = 2**22  # signs of all canaries up to which they are looked up, and not computed when needed
+_SIDE_BY_SIDE = 2**12  # numbers in a message up to which canaries' are made side by side
 _LEAST = 1e-6  # variance of products at least, where there is no noise
 
 
 class Directions(NamedTuple):
-    """The family for messages of d numbers. place: u32[d], columns of a matrix of `length` (a power of two)
-    columns; sign: f32[d]."""
+    """The family for messages of d numbers: all columns of a matrix as often as they fit, then some of them.
 
-    place: np.ndarray
+    sign: f32[d], and place: u32[d], its column, of each number; columns: how many, a power of two; turned:
+      f32[columns], a sign of each direction, or they would all agree where columns are those of the first.
+    """
+
+    turned: np.ndarray
     sign: np.ndarray
-    length: int
+    place: np.ndarray
+    columns: int
 
 
 def directions(message: Tree, canaries: int) -> Directions:
     """For messages like this one. The same in every run: what is drawn is who sends."""
-    size = trees.size(message)
-    return _directions(size, padded(max(size, canaries)))
+    return _directions(trees.size(message), padded(canaries))
 
 
 @lru_cache(maxsize=8)
-def _directions(size: int, length: int) -> Directions:
-    rng = generator(0, "canaries", size, length)
-    place = rng.permutation(length)[:size].astype(np.uint32)
-    return Directions(place, rng.choice(np.array([-1, 1], np.float32), size), length)
+def _directions(size: int, columns: int) -> Directions:
+    rng = generator(0, "canaries", size, columns)
+    whole, rest = divmod(size, columns)
+    place = np.concatenate([np.tile(np.arange(columns), whole), rng.permutation(columns)[:rest]])
+    turned, sign = (rng.choice(np.array([-1, 1], np.float32), n) for n in (columns, size))
+    return Directions(turned, sign, place.astype(np.uint32), columns)
 
 
 def turn(cfg: CanaryClients, rnd: Array) -> Array:
@@ -74,15 +80,10 @@ def message(cfg: CanaryClients, like: Tree, canary: Array, norm: Array | float, 
     """What canary number `canary` (u32 scalar) sends in a round, shaped and typed like `like`. norm: the
     sensitivity, negative for the opposite direction."""
     of = directions(like, cfg.canaries)
-    if cfg.canaries * of.sign.size <= _TABLE:
-        numbers = np.arange(cfg.canaries, dtype=np.uint32)[:, None]
-        table = of.sign * (1 - 2.0 * (np.bitwise_count(of.place & numbers) & 1))
-        signs = jnp.asarray(table.astype(np.int8))[canary].astype(jnp.float32)
-    else:
-        odd = jax.lax.population_count(of.place & canary) & jnp.uint32(1)
-        signs = of.sign * (1 - 2 * odd.astype(jnp.float32))
+    odd = jax.lax.population_count(of.place & canary) & jnp.uint32(1)
+    signs = of.sign * (1 - 2 * odd.astype(jnp.float32))
     scale = jnp.asarray(cfg.magnitude * norm, jnp.float32) * turn(cfg, rnd)
-    flat = signs * (scale / np.float32(np.sqrt(of.sign.size)))
+    flat = signs * (scale * jnp.asarray(of.turned)[canary] / np.float32(np.sqrt(of.sign.size)))
     leaves, treedef = jax.tree.flatten(like)
     made, at = [], 0
     for x in leaves:
@@ -94,9 +95,11 @@ def message(cfg: CanaryClients, like: Tree, canary: Array, norm: Array | float, 
 def products(aggregate: Tree, of: Directions, canaries: int) -> Array:
     """f32[canaries]: inner products of an aggregate with every direction."""
     flat = jnp.concatenate([x.reshape(-1).astype(jnp.float32) for x in jax.tree.leaves(aggregate)])
-    spread = jnp.zeros(of.length, jnp.float32).at[of.place].set(flat * of.sign, unique_indices=True)
+    at = flat.size - flat.size % of.columns
+    whole, rest = jnp.split(flat * of.sign, [at])
+    folded = jnp.sum(whole.reshape(-1, of.columns), axis=0).at[of.place[at:]].add(rest, unique_indices=True)
     # `hadamard` divides by the root of its length, and directions by that of theirs.
-    return hadamard(spread)[:canaries] * np.float32(np.sqrt(of.length / flat.size))
+    return (hadamard(folded) * of.turned)[:canaries] * np.float32(np.sqrt(of.columns / flat.size))
 
 
 def there(key: Key, signs: Array, rate: Array) -> Array:
@@ -106,13 +109,22 @@ def there(key: Key, signs: Array, rate: Array) -> Array:
 
 
 def joined(total: Tree, there: Array, canary: Callable[[Array], Tree]) -> Tree:
-    """The sum of a round with what its canaries add, in their order; who is not there costs nothing."""
-    (at,) = jnp.nonzero(there, size=there.size, fill_value=0)
-    count = jnp.sum(there.astype(jnp.int32))
+    """The sum of a round with what its canaries add, where messages are short some at a time; few that are
+    there cost less than many."""
+    width = min(there.size, 16) if trees.size(total) <= _SIDE_BY_SIDE else 1
+    (at,) = jnp.nonzero(there, size=-(-there.size // width) * width, fill_value=0)
+    at, count = at.astype(jnp.int32), jnp.sum(there.astype(jnp.int32))
 
     def body(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
         j, total = carry
-        return j + 1, trees.add(total, canary(at[j].astype(jnp.int32)))
+        made = jax.vmap(canary)(jax.lax.dynamic_slice(at, (j,), (width,)))
+        here = j + jnp.arange(width, dtype=jnp.int32) < count
+
+        def kept(x: Array) -> Array:
+            used = here.reshape(-1, *[1] * (x.ndim - 1))
+            return jnp.sum(jnp.where(used, x, jnp.zeros((), x.dtype)), axis=0, dtype=x.dtype)
+
+        return j + width, trees.add(total, jax.tree.map(kept, made))
 
     return jax.lax.while_loop(lambda c: c[0] < count, body, (jnp.zeros((), jnp.int32), total))[1]
 

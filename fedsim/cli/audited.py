@@ -35,8 +35,13 @@ def _canaries(found: dict[str, Any], privacy: dict[str, Any]) -> Iterator[str]:
         f"estimated {show(found['epsilon_estimate_gaussian'])}"
     )
     accounted = found.get("accounted_epsilon")
-    said = privacy.get("reason", "not accounted") if accounted is None else f"epsilon <= {show(accounted)}"
-    yield f"  accounted: {said}"
+    if accounted is None:
+        yield f"  accounted: {privacy.get('reason', 'not accounted')}"
+    else:
+        at = f"at delta {found['accounted_delta']:g} for each {privacy['unit']}"
+        yield f"  accounted: epsilon <= {show(accounted)} {at}"
+        if found["contradicts"] is None:
+            yield "  not compared: the account is of something else, or at a larger delta than audit.delta"
     if found.get("contradicts"):
         yield "  the audit contradicts the account: mechanism or accounting is wrong"
 

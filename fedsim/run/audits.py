@@ -10,7 +10,7 @@ import numpy as np
 
 from fedsim.audit import bounds, joining, membership, shadows
 from fedsim.base import nearest, require
-from fedsim.config import AuditConfig, Experiment, NoAudit
+from fedsim.config import AuditConfig, Experiment, NoAudit, SecureSum
 from fedsim.config.audit import CanaryClients, CanaryRecords, Inversion, Membership
 from fedsim.data.federation import Federation
 from fedsim.data.partition import Partition
@@ -30,6 +30,11 @@ WORDS = {
     "inversion": "rows from the gradient of one local step, by one who knows the model, the labels and the "
     "values that columns can take; not updates of several steps, nor attackers who change the model",
 }
+# Where canaries join a sum that clients make under masks.
+UNMASKED = (
+    "; canaries are added to the secure sum when it has been unmasked, so that its masks, its fixed point "
+    "and whom it loses are not tested"
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,21 @@ def audited(subject: Subject, privacy: dict[str, Any]) -> dict[str, Any] | None:
     cfg = subject.experiment.audit
     if isinstance(cfg, NoAudit):
         return None
-    found = {"name": cfg.name, "tested": WORDS[cfg.name]} | _AUDITS[type(cfg)](cfg, subject)
-    accounted = privacy.get("epsilon")
+    tested = WORDS[cfg.name]
+    if cfg.joining and isinstance(subject.experiment.secure, SecureSum):
+        tested += UNMASKED
+    found = {"name": cfg.name, "tested": tested} | _AUDITS[type(cfg)](cfg, subject)
     if isinstance(cfg, CanaryClients | CanaryRecords):
-        found["accounted_epsilon"] = accounted
-        shown = [found.get("epsilon_bound"), found.get("epsilon_bound_gaussian")]
-        known = isinstance(accounted, int | float)
-        found["contradicts"] = any(b is not None and b > accounted for b in shown) if known else None
+        accounted = privacy.get("epsilon")
+        found |= {
+            "accounted_epsilon": accounted,
+            "accounted_delta": privacy.get("delta"),
+            "contradicts": None,
+        }
+        # An epsilon of labels is none of rows, and at a larger delta it is smaller than it may be.
+        if accounted is not None and privacy["delta"] <= cfg.delta and privacy["unit"] != "label":
+            shown = [found.get("epsilon_bound"), found.get("epsilon_bound_gaussian")]
+            found["contradicts"] = any(b is not None and b > accounted for b in shown)
     return found
 
 

@@ -36,7 +36,7 @@ def seen(e):
 
 
 @pytest.mark.parametrize("size", [6, 449])
-def test_directions_are_unit_vectors_with_little_of_each_other(size, monkeypatch):
+def test_directions_are_unit_vectors_with_little_of_each_other(size):
     like = {"a": jnp.zeros(size // 3, jnp.float32), "b": jnp.zeros((size - size // 3, 1), jnp.float32)}
     cfg = CanaryClients(canaries=40, magnitude=2.0)
     send = jax.jit(lambda i, r: canaries.message(cfg, like, i, 0.5, r))
@@ -46,9 +46,6 @@ def test_directions_are_unit_vectors_with_little_of_each_other(size, monkeypatch
     apart = gram[~np.eye(40, dtype=bool)]
     assert abs(apart.mean()) < 0.1 and apart.std() <= 1.2 / np.sqrt(size)
     np.testing.assert_array_equal(small.flat(send(jnp.uint32(7), jnp.int32(1))), -vectors[7])
-    monkeypatch.setattr(canaries, "_TABLE", 0)  # as where there are too many to be looked up
-    computed = canaries.message(cfg, like, jnp.uint32(7), 0.5, jnp.int32(0))
-    np.testing.assert_array_equal(small.flat(computed), vectors[7])
     # The fast transform is the product with each.
     aggregate = jax.tree.map(
         lambda x: jnp.asarray(np.random.default_rng(0).normal(size=x.shape), jnp.float32), like

@@ -1,14 +1,19 @@
 """Audits of runs: what is stored, what is said, and that it is right where the answer is known."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
-from fedsim import config
+from fedsim import config, privacy, trees
 from fedsim.audit import records
 from fedsim.base import RequestError
-from fedsim.cli import audited
+from fedsim.cli import audited, main
 from fedsim.plan import Cell
+from fedsim.privacy.central import central, independent
 from fedsim.run import run_experiments
+from fedsim.simulate import build, worker
 from fedsim.store import ResultStore
 from tests.run.hospitals import BASE
 from tests.simulate import small
@@ -78,6 +83,47 @@ def test_canary_clients_are_printed_beside_the_account(tmp_path):
     loud = manifest | {"audit": found | {"contradicts": True, "accounted_epsilon": 0.1}}
     assert any("contradicts the account" in line for line in audited.lines(loud))
     assert list(audited.lines({"audit": None})) == []
+
+
+def nothing_compiled(monkeypatch):
+    """Neither before, of the program without the bug, nor after, of that with it."""
+    for holder, name in ((build, "_KNOWN"), (worker, "PROGRAMS"), (worker, "COMPILED")):
+        monkeypatch.setattr(holder, name, {})
+
+
+@pytest.mark.parametrize("bug", [False, True])
+def test_a_whole_run_with_half_of_its_noise_is_contradicted(tmp_path, monkeypatch, capsys, bug):
+    """As a user asks for it, from overrides to JSON; the account knows nothing of the bug."""
+    if bug:
+        monkeypatch.setitem(
+            privacy.MECHANISMS,
+            "gaussian",
+            lambda cfg: central(cfg.clip_norm, cfg.noise() / 2, independent, {}),
+        )
+        nothing_compiled(monkeypatch)
+    asked = "task=mlp task.hidden=[64] algorithm.weighting=uniform split.test=0.5 rounds=4"
+    asked += " privacy=gaussian privacy.noise_multiplier=2 audit=clients audit.canaries=400"
+    assert main(["run", *asked.split(), f"results={tmp_path}", "--json", "--quiet"]) == 0
+    manifest = json.loads(capsys.readouterr().out)
+    found = manifest["audit"]
+    assert found["accounted_epsilon"] == manifest["privacy"]["epsilon"] > 0
+    assert found["epsilon_bound"] <= found["epsilon_bound_highest"]
+    assert found["contradicts"] is bug
+    said = list(audited.lines(manifest))
+    assert f"epsilon <= {found['accounted_epsilon']:.4f} at delta 1e-05 for each client" in " ".join(said)
+    assert ("  the audit contradicts the account: mechanism or accounting is wrong" in said) is bug
+    assert "not what metrics, preprocessing or the choice of options tell" in said[-1]
+
+
+def test_a_whole_run_whose_records_have_no_noise_is_contradicted(tmp_path, monkeypatch):
+    silent = sys.modules["fedsim.local.private"]
+    monkeypatch.setattr(silent, "noise", lambda total, cfg, key: trees.zeros(total))
+    nothing_compiled(monkeypatch)
+    protected = {"privacy": {"name": "record", "noise_multiplier": 40.0, "clip_norm": 5.0}}
+    e = config.experiment(BASE | MEMORISES | protected | {"audit": {"name": "records", "canaries": 60}})
+    [manifest] = run(tmp_path, e)
+    found = manifest["audit"]
+    assert found["contradicts"] and found["epsilon_bound_gaussian"] > manifest["privacy"]["epsilon"]
 
 
 # --- planted rows ----------------------------------------------------------------------------
