@@ -40,7 +40,7 @@ Tree = Any
 Array = jax.Array
 
 _SPREAD = 1.4826  # a Gaussian's deviation over its median absolute deviation
-_SIDE_BY_SIDE = 2**12  # numbers in a message up to which canaries' are made side by side
+_SIDE_BY_SIDE = 2**13  # numbers in a message up to which canaries' are made side by side
 _LEAST = 1e-6  # variance of products at least, where there is no noise
 
 
@@ -111,7 +111,7 @@ def there(key: Key, signs: Array, rate: Array) -> Array:
 def joined(total: Tree, there: Array, canary: Callable[[Array], Tree]) -> Tree:
     """The sum of a round with what its canaries add, where messages are short some at a time; few that are
     there cost less than many."""
-    width = min(there.size, 16) if trees.size(total) <= _SIDE_BY_SIDE else 1
+    width = min(there.size, 8) if trees.size(total) <= _SIDE_BY_SIDE else 1
     (at,) = jnp.nonzero(there, size=-(-there.size // width) * width, fill_value=0)
     at, count = at.astype(jnp.int32), jnp.sum(there.astype(jnp.int32))
 
