@@ -101,7 +101,12 @@ class TeamPlan:
         """Clients in every lane's cohort of round `rnd`, which has been packed before; i32[lanes]."""
         if not self.steady:
             return self._sizes(rnd)
-        return np.where([rnd < lane.rounds for lane in self.lanes], self.first_sizes, 0).astype(np.int32)
+        return np.where(rnd < self.ends, self.first_sizes, 0).astype(np.int32)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Rounds of every lane, i64[lanes]."""
+        return np.array([lane.rounds for lane in self.lanes], np.int64)
 
     @cached_property
     def first_sizes(self) -> np.ndarray:
@@ -175,8 +180,8 @@ class TeamPlan:
     def plan(self, first: int, count: int) -> tuple[Plan, int, int]:
         """(plan, stride, rounds it covers) from round `first`, at most `count`."""
         if self.steady:
-            active = tuple(first < lane.rounds for lane in self.lanes)
-            end = min(lane.rounds for lane in self.lanes if lane.rounds > first)
+            goes_on = first < self.ends
+            active, end = tuple(goes_on.tolist()), int(self.ends[goes_on].min())
             if self.constant is None or self.constant[0] != active:
                 self.constant = active, packing.stack([self.pack(first)], 1)
             return self.constant[1], 0, min(count, end - first)
