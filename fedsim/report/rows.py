@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
 from fedsim.report.spec import INSIDE, Level
+from fedsim.store import gathered
 
 ALL_FOLDS = -1  # the replica that holds every fold's out-of-fold predictions together
 
@@ -122,8 +123,7 @@ def read(
     overall = bool(set(levels) - groups)
     found: list[Run] = []
     missing: list[str] = []
-    parts: dict[str, list[pa.Table]] = {"rounds": [], "clients": []}
-    columns: dict[str, set[str]] = {"rounds": set(), "clients": set()}
+    done: dict[str, int] = {}
     kinds = ["rounds"] * overall + ["clients"] * bool(groups)
     for run in runs:
         folder = store / run
@@ -133,25 +133,27 @@ def read(
             missing.append(run)
             continue
         if manifest.get("status") == "done":
-            for kind in kinds:
-                part, there = _part(folder / f"{kind}.parquet", len(found), wanted)
-                parts[kind].append(part)
-                columns[kind].update(there)
+            done[run] = len(found)
         found.append(Run(run, folder, manifest))
     require(found, f"none of the {len(missing)} runs asked for is in {store}; run the sweep first")
     labels = tuple(dict(cell) for cell in runs.values()) if isinstance(runs, Mapping) else None
-    tables = {kind: _concat(of_kind) for kind, of_kind in parts.items()}
-    known = {kind: frozenset(there - _KEYS) for kind, there in columns.items()}
+    tables = {kind: pa.table({"run": []}) for kind in ("rounds", "clients")}
+    known: dict[str, frozenset[str]] = {kind: frozenset() for kind in tables}
+    for kind in kinds:
+        table, there = gathered.read(store, kind, list(done), _part)
+        known[kind] = frozenset(there) - _KEYS
+        metrics_read = known[kind] if wanted is None else known[kind] & wanted
+        at = np.array(list(done.values()), np.int64)[table["run"].to_numpy()]
+        table = table.select([c for c in there if c in _KEYS | metrics_read])
+        tables[kind] = table.append_column("run", pa.array(at))
     return Rows(tuple(found), labels, tuple(missing), **tables, columns=known)
 
 
-def _part(path: Path, run: int, wanted: set[str] | None) -> tuple[pa.Table, list[str]]:
-    """The keys and wanted metrics of one file, and the names of all its columns."""
+def _part(path: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            columns = [c for c in there if c in _KEYS or wanted is None or c in wanted]
-            table = file.read(columns=columns, use_threads=False)
+        # In one piece: small files are not worth threads that read ahead.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False) as file:
+            table = file.read(use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid):
         raise RequestError(
             f"{path} is absent or damaged though its run is done; remove {path.parent} and sweep again"
@@ -160,11 +162,7 @@ def _part(path: Path, run: int, wanted: set[str] | None) -> tuple[pa.Table, list
     for i, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(i, column.name, table.column(i).cast(pa.string()))
-    return table.append_column("run", pa.array(np.full(table.num_rows, run, np.int64))), there
-
-
-def _concat(parts: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({"run": []})
+    return table
 
 
 # --- values ----------------------------------------------------------------------------------

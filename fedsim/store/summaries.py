@@ -35,17 +35,17 @@ def read(
     fresh: Entries = {}
     summaries: dict[str, dict[str, Any]] = {}
     for run in asked:
-        stamp = _stamp(f"{root}/{run}/manifest.json")
-        if stamp is None:
+        now = stamp(f"{root}/{run}/manifest.json")
+        if now is None:
             continue
         before = known.get(run)
-        if before is not None and before[0] == stamp:
+        if before is not None and before[0] == now:
             summaries[run] = before[1]
         elif (found := manifest(run)) is not None:
             summaries[run] = _few(found)
             # Replaced while it was read, it would have the new one's contents under the old one's stamp.
-            if _stamp(f"{root}/{run}/manifest.json") == stamp:
-                fresh[run] = stamp, summaries[run]
+            if stamp(f"{root}/{run}/manifest.json") == now:
+                fresh[run] = now, summaries[run]
     if len(fresh) >= _FEW:
         _save(root / _FILE, known | fresh)
     return summaries
@@ -55,7 +55,7 @@ def _few(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: manifest.get(name) for name in KEPT}
 
 
-def _stamp(path: str) -> Stamp | None:
+def stamp(path: str) -> Stamp | None:
     try:
         there = os.stat(path)
     except OSError:
