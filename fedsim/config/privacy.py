@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
@@ -75,6 +75,10 @@ class Accounted(PrivacyConfig):
         if self.noise_multiplier is None:
             raise RequestError("privacy.noise_multiplier=null has not been calibrated; set a number")
         return self.noise_multiplier
+
+
+# Options of an account. None is part of a program, so runs that differ in them share one.
+ACCOUNT = tuple(f.name for f in fields(Accounted))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from fedsim.plan.cells import Cell, cells, excluded
 from fedsim.plan.overrides import CHOICES, Override, assign
+from fedsim.plan.structures import lane_rounds, structure_key
 from fedsim.plan.sweep import Exclude, Sweep, When, names, override, read
+from fedsim.plan.tasks import Task, cut
 
 __all__ = [
     "CHOICES",
@@ -10,11 +12,15 @@ __all__ = [
     "Exclude",
     "Override",
     "Sweep",
+    "Task",
     "When",
     "assign",
     "cells",
+    "cut",
     "excluded",
+    "lane_rounds",
     "names",
     "override",
     "read",
+    "structure_key",
 ]

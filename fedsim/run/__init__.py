@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fedsim.base import FedsimError, RequestError, digest
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
+from fedsim.plan import lane_rounds, structure_key
 from fedsim.run.progress import Progress, Silent
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id
 
@@ -61,7 +62,7 @@ def run_experiments(
       RequestError: a wrong option or input, before anything is run.
       FedsimError: the results folder fills up.
     """
-    from fedsim.run.pack import Job, structure_key
+    from fedsim.run.pack import Job
     from fedsim.run.sources import Sources
 
     begin = time.perf_counter()
@@ -90,8 +91,8 @@ def run_experiments(
         asked = jobs[run].experiment
         if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
             sources.lanes(asked)  # what has no valid account is refused before anything is run
-        packs.setdefault(structure_key(jobs[run]), []).append(run)
-    shown.start(sum(_work(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
+        packs.setdefault(structure_key(asked), []).append(run)
+    shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules)
     tried: set[str] = set()
     try:
@@ -119,23 +120,13 @@ def run_experiments(
     return outcome
 
 
-def _work(experiment: Experiment) -> float:
-    """Lane-rounds of a run, about."""
-    folds = experiment.split.folds or (4 if experiment.split.leave_one_out else 1)
-    grid = 1
-    for values in experiment.tune.grid.values():
-        grid *= len(values)
-    tuning = grid * (experiment.tune.rounds[-1] if experiment.tune.rounds else experiment.rounds)
-    return folds * (experiment.rounds + (tuning if experiment.tune.grid else 0))
-
-
 def _run(
     machine: Machine, store: ResultStore, jobs: list[Any], hold: Hold, outcome: Outcome, shown: Progress
 ) -> set[str]:
     """Run claimed jobs of one structure, store what comes of them, and return the runs stored."""
     stored: set[str] = set()
     for pack in machine.packs(jobs):
-        hold.begin([job.run for job in pack], sum(_work(job.experiment) for job in pack))
+        hold.begin([job.run for job in pack], sum(lane_rounds(job.experiment) for job in pack))
         try:
             results = machine.run(pack, hold)
         except RequestError:

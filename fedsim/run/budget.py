@@ -15,6 +15,7 @@ from fedsim.accounting import ledger
 from fedsim.accounting.releases import MEASURED, Clients
 from fedsim.base import Refusal
 from fedsim.config import Accounted, Experiment, RecordPrivacy, SecureSum, TimedSystem
+from fedsim.config.privacy import ACCOUNT
 from fedsim.config.world import Asynchronous
 from fedsim.data.federation import Federation
 from fedsim.data.units import units
@@ -24,9 +25,6 @@ from fedsim.simulate.judged import SETS, segment
 from fedsim.simulate.lanes import Lane, local_steps
 from fedsim.simulate.structure import LOST
 from fedsim.simulate.traits import Traits
-
-# Options of an account. None is part of a program, so runs that differ in them share one.
-OPTIONS = tuple(f.name for f in fields(Accounted))
 
 
 def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
@@ -39,7 +37,7 @@ def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
     if not (isinstance(privacy, Accounted) and ledger.accounted(experiment)):
         return lanes
     plan = ledger.plan(experiment, _clients(lanes, federation))
-    usual: dict[str, Any] = {f.name: f.default for f in fields(privacy) if f.name in OPTIONS}
+    usual: dict[str, Any] = {f.name: f.default for f in fields(privacy) if f.name in ACCOUNT}
     privacy = replace(privacy, **usual | {"noise_multiplier": plan.noise_multiplier})
     return [
         replace(
@@ -55,7 +53,7 @@ def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federat
     noise = getattr(used.privacy, "noise_multiplier", None)
     if isinstance(asked, Accounted):
         # As it was used, but for what the account was asked to be.
-        options: dict[str, Any] = {name: getattr(asked, name) for name in OPTIONS}
+        options: dict[str, Any] = {name: getattr(asked, name) for name in ACCOUNT}
         experiment = replace(experiment, privacy=replace(used.privacy, **options), world=used.world)
     return ledger.statement(experiment, _clients(lanes, federation), [lane.rounds for lane in lanes], noise)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from fedsim import metrics
-from fedsim.base import digest, nearest, numbers, require, to_dict
-from fedsim.config import Drift, Experiment
+from fedsim.base import nearest, numbers, require, to_dict
+from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
 from fedsim.run import audits, budget, released, spending
@@ -334,31 +334,3 @@ def _model(
             if slot >= 0:
                 out |= {f"{lead}{lane.clients.names[int(k)]}/{n}": v[slot] for n, v in arrays.items()}
     return out
-
-
-def structure_key(job: Job) -> str:
-    """Equal for jobs that may run in one pack: all but seed, split and traced numbers agree, and whether
-    rows drift, since rounds are then planned otherwise."""
-    e = job.experiment
-    plain = to_dict(replace(e, seed=0))
-    for path in numbers(e):
-        _forget(plain, path)
-    for option in budget.OPTIONS:
-        plain["privacy"].pop(option, None)
-    plain["split"] = isinstance(e.split, Drift)
-    plain.pop("results")
-    grid = plain["tune"].pop("grid")
-    return digest([plain, sorted(grid), [len(v) for _, v in sorted(grid.items())]])
-
-
-def _forget(tree: Any, path: str) -> None:
-    """Blank one traced number, given by its path, in plain data."""
-    head, _, rest = path.partition(".")
-    name, _, index = head.partition("[")
-    if index:
-        tree = tree[name][int(index[:-1])]
-        _forget(tree, rest) if "." in rest else tree.__setitem__(rest, 0)
-    elif rest:
-        _forget(tree[name], rest)
-    else:
-        tree[name] = 0

@@ -11,9 +11,8 @@ from fedsim.accounting import releases
 from fedsim.accounting.accountants import epsilon
 from fedsim.accounting.events import Gaussian, PoissonGaussian
 from fedsim.base import RequestError, numbers
-from fedsim.plan import Cell
+from fedsim.plan import Cell, structure_key
 from fedsim.run import budget, run_experiments, train
-from fedsim.run.pack import Job, structure_key
 from fedsim.run.sources import Sources
 from fedsim.store import ResultStore
 from tests.run.hospitals import BASE
@@ -73,7 +72,7 @@ def test_options_of_an_account_are_no_part_of_a_program():
         make(epsilon=2.0, noise_multiplier=None, delta=1e-6, accountant="rdp"),
         make(relation="replace_one"),
     ]
-    assert len({structure_key(Job("", e, {})) for e in several}) == 1
+    assert len({structure_key(e) for e in several}) == 1
     plain = [lanes(e)[0].experiment for e in several]
     assert len({tuple(numbers(e)) for e in plain}) == 1
     assert len({(e.privacy.relation, e.privacy.accountant, e.privacy.delta) for e in plain}) == 1

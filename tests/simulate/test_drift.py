@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedsim.data.splits.drift import window
-from fedsim.run.pack import Job, structure_key
+from fedsim.plan import structure_key
 from fedsim.simulate import choosing
 from fedsim.simulate.engine import simulate
 from fedsim.simulate.items import Items, fields
@@ -86,9 +86,9 @@ def test_packed_resumed_and_in_one_call_or_many() -> None:
 def test_never_packed_with_runs_whose_rounds_are_all_the_same() -> None:
     """Their program is another one, and what a run is packed with must not decide which it gets."""
     drifting, still = experiment(), replace(experiment(), split=small.experiment().split)
-    assert structure_key(Job("a", drifting, {})) != structure_key(Job("b", still, {}))
+    assert structure_key(drifting) != structure_key(still)
     again = replace(drifting, split=replace(drifting.split, window=0.1), seed=9)
-    assert structure_key(Job("a", drifting, {})) == structure_key(Job("c", again, {}))
+    assert structure_key(drifting) == structure_key(again)
 
 
 def test_streamed_rows_are_those_of_the_window() -> None:
