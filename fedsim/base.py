@@ -33,6 +33,12 @@ class RequestError(FedsimError):
     exit_code = WRONG_REQUEST
 
 
+class Interrupted(FedsimError):
+    """Asked to stop, with what was reached saved: the same command goes on from there."""
+
+    exit_code = INCOMPLETE
+
+
 class Refusal(RequestError):
     """What would not be sound. reason: why; advice: the nearest request that is."""
 

@@ -1,4 +1,4 @@
-"""A progress bar with an estimate of the time left; silent where nobody watches."""
+"""A progress bar with an estimate of the time left; notes alone where nobody watches."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ class Bar:
         self._progress.stop()
 
 
-def watch(quiet: bool) -> Bar | None:
-    """A bar, or None under --quiet and where standard error is not a terminal."""
-    return None if quiet or not sys.stderr.isatty() else Bar()
+class Notes:
+    """Notes alone, on standard error: for files, such as those that tasks on a cluster write."""
+
+    def start(self, total_work: float, description: str) -> None: ...
+
+    def advance(self, amount: float) -> None: ...
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None: ...
+
+
+def watch(quiet: bool) -> Bar | Notes | None:
+    """A bar on a terminal, notes elsewhere, nothing under --quiet."""
+    if quiet:
+        return None
+    return Bar() if sys.stderr.isatty() else Notes()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from fedsim.base import FAILED, SUCCESS, RequestError, digest
-from fedsim.cli import audited, custom, output, progress, requested
+from fedsim.cli import audited, custom, output, progress, requested, stopping
 from fedsim.cli.arguments import Options, Parser, add_json, add_overrides, add_quiet
 
 # What `--json` promises; the rest of the manifest follows.
@@ -45,7 +45,9 @@ def main(options: Options) -> int:
     from fedsim.store import ResultStore
     from fedsim.store.identity import plain
 
-    outcome = run_experiments(cells, root, progress=progress.watch(options.quiet), modules=modules)
+    with stopping.listening() as stopped:
+        shown = progress.watch(options.quiet)
+        outcome = run_experiments(cells, root, progress=shown, modules=modules, stopped=stopped)
     store = ResultStore(root)
     runs = [*outcome.done, *outcome.skipped, *outcome.diverged, *outcome.failed]
     found = [_manifest(store, run, outcome.errors) for run in dict.fromkeys(runs)]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedsim.base import FedsimError, RequestError, digest
+from fedsim.base import FedsimError, Interrupted, RequestError, digest
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_key
@@ -50,6 +50,7 @@ def run_experiments(
     progress: Progress | None = None,
     modules: tuple[str, ...] = (),
     scheduler: Scheduler | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run every cell that the store does not hold, and store it.
 
@@ -57,8 +58,10 @@ def run_experiments(
       rerun_stale: also those whose rows another version of the source made.
       modules: paths of users' modules that executors must load too.
       scheduler: of the cluster this runs on: says which claims of other jobs are void.
+      stopped: asked between calls of rounds whether to save what was reached, and to stop.
 
     Raises:
+      Interrupted: `stopped` said so.
       RequestError: a wrong option or input, before anything is run.
       FedsimError: the results folder fills up.
     """
@@ -93,7 +96,7 @@ def run_experiments(
             sources.lanes(asked)  # what has no valid account is refused before anything is run
         packs.setdefault(structure_key(asked), []).append(run)
     shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
-    machine = Machine(store_root, sources, shown, modules)
+    machine = Machine(store_root, sources, shown, modules, stopped)
     tried: set[str] = set()
     try:
         groups = list(packs.values())
@@ -109,8 +112,10 @@ def run_experiments(
                         tried |= _run(machine, store, [jobs[run] for run in mine], hold, outcome, shown)
                 others = [run for run in left if run not in set(hold.runs)]
                 if others:  # another process runs these: wait, then see that they are there
-                    claims.wait(others[0])
+                    claims.wait(others[0], stopped=stopped)
                 left = [run for run in open_jobs(left) if run not in tried]
+                if left and stopped():
+                    raise Interrupted("stopped before what is left; the same command runs it")
         mentioned = {*outcome.skipped, *outcome.done, *outcome.diverged, *outcome.failed}
         outcome.skipped += [run for run in jobs if run not in mentioned]
     finally:
@@ -126,12 +131,16 @@ def _run(
     """Run claimed jobs of one structure, store what comes of them, and return the runs stored."""
     stored: set[str] = set()
     for pack in machine.packs(jobs):
+        if machine.stopped():
+            raise Interrupted("stopped before what is left; the same command runs it")
         hold.begin([job.run for job in pack], sum(lane_rounds(job.experiment) for job in pack))
         try:
             results = machine.run(pack, hold)
-        except RequestError:
+        except (RequestError, Interrupted):
             raise
         except FedsimError as error:
+            if machine.stopped():  # the machine is being taken apart around us: no failure of the run's
+                raise Interrupted(f"stopped, and what is not yet saved is lost: {error}") from error
             results = [_failed(job, str(error)) for job in pack]
         for job, result in zip(pack, results, strict=True):
             if not hold.keeps(job.run):
@@ -160,6 +169,7 @@ class Machine:
     sources: Any
     shown: Progress
     modules: tuple[str, ...]
+    stopped: Callable[[], bool]
     _numerics: Numerics | None = None
     _pool: Any = None
     _warming: Future[Any] | None = None
@@ -218,7 +228,9 @@ class Machine:
         bench = Bench(
             sources=self.sources,
             engine=lambda lanes: self._engine(pack[0].experiment, lanes),
-            memo=lambda phase: Memo(folder / f"{owner}-{phase}", f"{owner}-{phase}", every, self.shown.note),
+            memo=lambda phase: Memo(
+                folder / f"{owner}-{phase}", f"{owner}-{phase}", every, self.shown.note, self.stopped
+            ),
             advance=advance,
             device_kind=f"{self._ask(pack[0].experiment, 'device_kind')} threads {self._numerics.threads}",
         )

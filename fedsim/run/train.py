@@ -11,11 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedsim.base import Interrupted
 from fedsim.simulate.engine import Engine, Handles, Round
 from fedsim.simulate.structure import State
 from fedsim.simulate.worker import named
 from fedsim.store import checkpoint
 
+AGAIN = "the same command goes on from there"
 _CALL_SECONDS = 1.0  # training between looks at the clock, the keyboard and the progress bar
 
 
@@ -24,13 +26,14 @@ class Memo:
     """Where a pack's checkpoints lie, and what must be found in them.
 
     owner: what the checkpoint belongs to, such as run ids and phase; another owner's is ignored.
-    every: seconds between checkpoints; rows: what has been measured so far, as plain data.
+    every: seconds between checkpoints; stopped: whether to save now, and go no further.
     """
 
     stem: Path
     owner: str
     every: float
     note: Callable[[str], object]
+    stopped: Callable[[], bool] = lambda: False
 
 
 def train(
@@ -47,6 +50,9 @@ def train(
       rows: what was measured at earlier stops, as plain data for the checkpoint; `restore` takes it
         back. Stops before the checkpoint are not yielded again.
       advance: told the rounds trained, for the progress bar.
+
+    Raises:
+      Interrupted: `memo.stopped` said so, and the checkpoint is saved.
     """
     states, first = engine.init(), 0
     finite = np.ones(len(engine.lanes), bool)
@@ -67,6 +73,16 @@ def train(
         advance(first)
     saved = time.monotonic()
     chunk = 1
+
+    def save_if_due() -> None:
+        nonlocal saved
+        stopped = memo.stopped()
+        if stopped or time.monotonic() - saved >= memo.every:
+            _save(engine, states, memo, first, finite, rows())
+            saved = time.monotonic()
+        if stopped:
+            raise Interrupted(f"stopped at round {first} of {stops[-1]}, which is saved; {AGAIN}")
+
     for stop in (s for s in stops if s > first):
         while first < stop:
             count = min(chunk, stop - first)
@@ -77,13 +93,11 @@ def train(
             advance(count)
             spent = max(time.monotonic() - begin, 1e-4)
             chunk = max(1, int(count * min(8.0, _CALL_SECONDS / spent)))
-            if first < stop and time.monotonic() - saved >= memo.every:
-                _save(engine, states, memo, first, finite, rows())
-                saved = time.monotonic()
+            if first < stop:
+                save_if_due()
         yield states, result._replace(finite=finite.copy())
-        if first < stops[-1] and time.monotonic() - saved >= memo.every:
-            _save(engine, states, memo, first, finite, rows())
-            saved = time.monotonic()
+        if first < stops[-1]:
+            save_if_due()
 
 
 def _save(engine: Engine, states: list[Handles], memo: Memo, rnd: int, finite: np.ndarray, rows: Any) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,10 +151,12 @@ class Claims:
                 found[entry.name] = owner
         return found
 
-    def wait(self, run_id: str, poll_seconds: float = 0.2) -> None:
-        """Return when nobody holds `run_id`, or its holder is given up; Ctrl-C interrupts."""
+    def wait(
+        self, run_id: str, poll_seconds: float = 0.2, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Return when nobody holds `run_id`, its holder is given up, or `stopped` says so."""
         path = self.folder / run_id
-        while (owner := owners.read(path)) is not None and not self._is_dead(owner, path):
+        while (owner := owners.read(path)) is not None and not self._is_dead(owner, path) and not stopped():
             time.sleep(poll_seconds)
 
     def clean(self) -> None:

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="index"
 """What becomes of runs: stored once, diverged ones too, several packed or alone, two processes at once."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from fedsim import config
-from fedsim.base import RequestError
+from fedsim.base import Interrupted, RequestError
 from fedsim.plan import Cell
 from fedsim.run import run_experiments
 from fedsim.run.sources import Sources
@@ -49,6 +50,20 @@ def test_runs_are_stored_once(stored):
     assert len(outcome.done) == 3 and not outcome.skipped and not outcome.failed
     again = run_experiments(cells(*experiments), root)
     assert again.skipped == outcome.done and not again.done
+
+
+@pytest.mark.parametrize("asked", [0, 2, 3])
+def test_who_is_asked_to_stop_saves_and_goes_on_from_there(stored, tmp_path, asked):
+    root, experiments, outcome = stored
+    looks = itertools.count()
+    with pytest.raises(Interrupted, match="the same command"):
+        run_experiments(cells(experiments[0]), tmp_path, stopped=lambda: next(looks) >= asked)
+    assert ResultStore(tmp_path).ids() == []
+    assert any(tmp_path.glob(".checkpoints/*")) == (asked > 0)
+    again = run_experiments(cells(experiments[0]), tmp_path)
+    assert again.done == outcome.done[:1]
+    assert rows_of(ResultStore(tmp_path), again.done[0]) == rows_of(ResultStore(root), again.done[0])
+    assert not any(tmp_path.glob(".checkpoints/*"))
 
 
 def test_rows_say_what_happened(stored):
