@@ -26,6 +26,18 @@ def folder(name: str) -> Path:
     raise FedsimError(f"this installation of fedsim has no folder {name} in {_PACKAGE}; install it again")
 
 
+def file(path: str) -> Path:
+    """A file that comes with fedsim beside those folders, such as slurm/task.sh.
+
+    Raises:
+      FedsimError: this installation lacks it.
+    """
+    for place in (_PACKAGE, _PACKAGE.parent):
+        if (place / path).is_file():
+            return place / path
+    raise FedsimError(f"this installation of fedsim has no {path} in {_PACKAGE}; install it again")
+
+
 def cache() -> Path:
     """Where what can be made again is kept between processes; XDG_CACHE_HOME moves it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedsim"

@@ -133,7 +133,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_carries_package_configs_and_experiments(wheel):
     names = set(wheel.namelist())
-    for folder in ("fedsim", *resources.FOLDERS):
+    for folder in ("fedsim", "slurm", *resources.FOLDERS):
         files = [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
         assert files, f"no files in {folder}"
         prefix = "" if folder == "fedsim" else "fedsim/"

@@ -22,6 +22,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 VERBS = {
     "run": ("run", "one experiment; -m runs a grid"),
     "sweep": ("sweep", "an experiment of experiments/: plan it, run what is missing, write its tables"),
+    "submit": ("submit", "a sweep's missing cells as an array of SLURM"),
     "status": ("status", "which cells of a sweep are done, running, failed or missing"),
     "tables": ("tables", "write a sweep's tables and figures again, or check them for drift"),
     "report": ("report", "one HTML page of a sweep: tables, figures, cost, origin, privacy"),

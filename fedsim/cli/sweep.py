@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO
 
 from fedsim import plan
-from fedsim.base import FAILED, SUCCESS
-from fedsim.cli import output, progress, requested, tables
+from fedsim.base import FAILED, SUCCESS, require
+from fedsim.cli import output, progress, requested, stopping, tables
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
 
@@ -18,11 +19,18 @@ MOST_NAMED = 10  # cells named in a message
 def describe(parser: Parser) -> None:
     add_name(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
+    parser.add_argument(
+        "--cells",
+        metavar="FILE#TASK",
+        help="one task's cells, as fedsim submit lists them; no tables",
+    )
     add_quiet(parser)
 
 
 def main(options: Options) -> int:
     request = requested.by_name(options)
+    if options.cells:
+        request = _only(request, options.cells, options.name)
 
     from fedsim.store import ResultStore
 
@@ -41,13 +49,15 @@ def main(options: Options) -> int:
     if left:
         from fedsim.run import run_experiments
 
-        outcome = run_experiments(
-            [request.cells[run] for run in left],
-            request.store,
-            rerun_stale=request.stale != "keep",
-            progress=progress.watch(options.quiet),
-            modules=request.modules,
-        )
+        with stopping.listening() as stopped:
+            outcome = run_experiments(
+                [request.cells[run] for run in left],
+                request.store,
+                rerun_stale=request.stale != "keep",
+                progress=progress.watch(options.quiet),
+                modules=request.modules,
+                stopped=stopped,
+            )
         errors = outcome.errors
         states = store.states(request.cells)
         took = output.duration(outcome.seconds)
@@ -60,9 +70,27 @@ def main(options: Options) -> int:
     if len(wrong) > MOST_NAMED:
         print(f"... and {len(wrong) - MOST_NAMED} more; see fedsim status {options.name}", file=options.out)
     # Nothing new: the tables are there, and drawing figures takes longer than all of the above.
-    if (left or not tables.written(request)) and any(s in finished for s in states.values()):
+    if (
+        options.cells is None
+        and (left or not tables.written(request))
+        and any(s in finished for s in states.values())
+    ):
         tables.write(request, options.out, show=not options.quiet)
     return FAILED if wrong else SUCCESS
+
+
+def _only(request: Request, where: str, name: str) -> Request:
+    """The request for one task's cells. Raises RequestError where some are none of the sweep's any more."""
+    from fedsim.slurm import tasks
+
+    runs = tasks.of(where)
+    other = [run for run in runs if run not in request.cells]
+    require(
+        not other,
+        f"{len(other)} of {len(runs)} cells of {where} are none of the sweep's any more, {other[:1]} first; "
+        "its options or data have changed: submit it again",
+    )
+    return replace(request, cells={run: request.cells[run] for run in runs})
 
 
 def _show_plan(out: IO[str], request: Request) -> None:

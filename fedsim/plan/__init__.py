@@ -3,7 +3,7 @@
 from fedsim.plan.cells import Cell, cells, excluded
 from fedsim.plan.overrides import CHOICES, Override, assign
 from fedsim.plan.structures import lane_rounds, structure_key
-from fedsim.plan.sweep import Exclude, Sweep, When, names, override, read
+from fedsim.plan.sweep import Exclude, Sweep, When, find, names, override, read
 from fedsim.plan.tasks import Task, cut
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "cells",
     "cut",
     "excluded",
+    "find",
     "lane_rounds",
     "names",
     "override",

@@ -114,7 +114,7 @@ def read(name: str, reduced: bool = False) -> Sweep:
     Raises:
       RequestError: no such experiment, or its file is not as described above.
     """
-    path = _find(name)
+    path = find(name)
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     except yaml.YAMLError as error:
@@ -164,7 +164,8 @@ def override(sweep: Sweep, texts: Iterable[str], parse: Parse) -> Sweep:
     return sweep
 
 
-def _find(name: str) -> Path:
+def find(name: str) -> Path:
+    """The file of the sweep called `name`. Raises RequestError if there is none."""
     for path in (Path(name), Path(name) / FILE):
         if path.suffix == ".yaml" and path.is_file():
             return path

@@ -9,6 +9,8 @@ from fedsim import config
 from fedsim.base import build, build_choice, to_dict
 from fedsim.cli import listing
 from fedsim.cli.compose import compose
+from fedsim.cli.submit import settings
+from fedsim.config.slurm import SlurmConfig
 from fedsim.plan import CHOICES
 from fedsim.resources import folder
 from tests.members import MEMBERS, needed
@@ -55,7 +57,8 @@ def test_variants_build_and_the_first_is_the_default(group, composed):
 
 
 def test_there_are_no_stray_files():
-    expected = {f"{group}/{name}.yaml" for group, name in MEMBERS} | {"config.yaml"}
+    expected = {f"{group}/{name}.yaml" for group, name in MEMBERS}
+    expected |= {"config.yaml", "slurm/default.yaml"}
     expected |= {f"{group}/{name}.yaml" for group, (_, names) in VARIANTS.items() for name in names}
     root = folder("configs")
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == expected
@@ -65,6 +68,10 @@ def test_the_config_as_it_is_builds_with_the_defaults_of_its_dataclasses():
     experiment = config.experiment(compose([]))
     assert (experiment.tune, experiment.evaluate) == (config.Tune(), config.Evaluate())
     assert (experiment.algorithm, experiment.results) == (config.FedAvg(), "results/store")
+
+
+def test_what_slurm_is_asked_for_has_the_defaults_of_its_dataclass():
+    assert settings([]) == (SlurmConfig(), [])
 
 
 @pytest.mark.parametrize("group", CHOICES)

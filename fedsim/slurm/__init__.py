@@ -1,0 +1,8 @@
+"""Sweeps as arrays of SLURM: the only place that knows its commands and environment variables. No JAX."""
+
+from fedsim.slurm.commands import Element, elements
+from fedsim.slurm.local import run_here
+from fedsim.slurm.script import batch
+from fedsim.slurm.submission import Submission, queued, submit, written
+
+__all__ = ["Element", "Submission", "batch", "elements", "queued", "run_here", "submit", "written"]
