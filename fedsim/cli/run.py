@@ -42,12 +42,15 @@ def main(options: Options) -> int:
     root = requested.store_of(cells)
 
     from fedsim.run import run_experiments
+    from fedsim.slurm import Slurm
     from fedsim.store import ResultStore
     from fedsim.store.identity import plain
 
     with stopping.listening() as stopped:
         shown = progress.watch(options.quiet)
-        outcome = run_experiments(cells, root, progress=shown, modules=modules, stopped=stopped)
+        outcome = run_experiments(
+            cells, root, progress=shown, modules=modules, scheduler=Slurm(), stopped=stopped
+        )
     store = ResultStore(root)
     runs = [*outcome.done, *outcome.skipped, *outcome.diverged, *outcome.failed]
     found = [_manifest(store, run, outcome.errors) for run in dict.fromkeys(runs)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import IO, Any
 
-from fedsim.base import INCOMPLETE, SUCCESS, require
+from fedsim.base import INCOMPLETE, SUCCESS, RequestError, require
 from fedsim.cli import output, requested
 from fedsim.cli.arguments import Options, Parser, add_json, add_name, add_quiet
 from fedsim.cli.requested import Request
@@ -102,7 +103,12 @@ def _look(request: Request, claims: Any) -> tuple[list[Standing], float | None]:
 
 
 def _queued(request: Request) -> dict[str, str]:
-    """Run -> the scheduler's task that waits with it, such as "job 12_3 PENDING"."""
+    """Run -> the task of SLURM that will see to it, such as "job 12_3, pending"; none without SLURM."""
+    from fedsim import slurm
+
+    with suppress(RequestError):
+        found = slurm.queued(request.out / slurm.FOLDER)
+        return {run: f"job {task.job}_{task.task}, {task.state.lower()}" for run, task in found.items()}
     return {}
 
 

@@ -45,9 +45,10 @@ def main(options: Options) -> int:
     from fedsim import slurm
     from fedsim.store import ResultStore
 
-    states = ResultStore(request.store).states(request.cells)
+    stored = ResultStore(request.store).summaries(request.cells)
+    states = {run: stored[run]["state"] if run in stored else "missing" for run in request.cells}
     left = [run for run, state in states.items() if state not in request.finished]
-    parent = request.out / OPTION
+    parent = request.out / slurm.FOLDER
     queued: Mapping[str, slurm.Element] = {}
     if cfg.executor == "slurm":
         with suppress(RequestError) if options.dry_run else nullcontext():
@@ -59,7 +60,9 @@ def main(options: Options) -> int:
     if not missing:
         print(", ".join([*said, "nothing to submit"]), file=options.out)
         return SUCCESS
-    tasks = plan.cut({run: request.cells[run].experiment for run in missing}, cfg.tasks, _measured(request))
+    tasks = plan.cut(
+        {run: request.cells[run].experiment for run in missing}, cfg.tasks, _measured(request, stored)
+    )
     print(", ".join([*said, f"{len(missing)} to run in {len(tasks)} tasks"]), file=options.out, flush=True)
 
     submission = slurm.Submission(
@@ -139,17 +142,13 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
         )
 
 
-def _measured(request: Request) -> dict[str, float]:
+def _measured(request: Request, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Structure -> mean seconds of the sweep's runs of it that are stored."""
-    from fedsim.store import FINISHED, ResultStore
-
-    store = ResultStore(request.store)
     took: dict[str, list[float]] = {}
-    for run, state in store.states(request.cells).items():
-        seconds = store.manifest(run).get("seconds") if state in FINISHED else None
-        if seconds is not None:
+    for run, said in stored.items():
+        if said["state"] == "done" and said["seconds"] is not None:
             key = plan.structure_key(request.cells[run].experiment)
-            took.setdefault(key, []).append(float(seconds))
+            took.setdefault(key, []).append(float(said["seconds"]))
     return {key: fmean(seconds) for key, seconds in took.items()}
 
 

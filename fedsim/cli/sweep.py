@@ -48,6 +48,7 @@ def main(options: Options) -> int:
     errors: Mapping[str, str] = {}
     if left:
         from fedsim.run import run_experiments
+        from fedsim.slurm import Slurm
 
         with stopping.listening() as stopped:
             outcome = run_experiments(
@@ -56,6 +57,7 @@ def main(options: Options) -> int:
                 rerun_stale=request.stale != "keep",
                 progress=progress.watch(options.quiet),
                 modules=request.modules,
+                scheduler=Slurm(),
                 stopped=stopped,
             )
         errors = outcome.errors

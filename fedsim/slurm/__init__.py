@@ -2,7 +2,21 @@
 
 from fedsim.slurm.commands import Element, elements
 from fedsim.slurm.local import run_here
+from fedsim.slurm.scheduler import Slurm
 from fedsim.slurm.script import batch
 from fedsim.slurm.submission import Submission, queued, submit, written
 
-__all__ = ["Element", "Submission", "batch", "elements", "queued", "run_here", "submit", "written"]
+FOLDER = "slurm"  # of a sweep's submissions, beside its tables
+
+__all__ = [
+    "FOLDER",
+    "Element",
+    "Slurm",
+    "Submission",
+    "batch",
+    "elements",
+    "queued",
+    "run_here",
+    "submit",
+    "written",
+]

@@ -53,6 +53,20 @@ def elements() -> list[Element]:
     return [Element(n, job, int(task), state, node) for n, job, task, state, node in rows if task.isdigit()]
 
 
+def describe(job: str) -> str | None:
+    """What SLURM knows of a job, as NAME=value words; None if it knows none of that id, or no more.
+
+    Raises:
+      RequestError: there is no SLURM here, or it does not answer.
+    """
+    done = _ask(["scontrol", "show", "job", "--oneliner", job])
+    if done.returncode == 0:
+        return done.stdout
+    unknown = "Invalid job id" in done.stderr
+    require(unknown, f"SLURM does not answer: {_words(done.stderr)}; try again later")
+    return None
+
+
 def _partitions() -> list[str]:
     done = _ask(["sinfo", "--noheader", "--format=%R"])
     return sorted(set(done.stdout.split())) if done.returncode == 0 else []
@@ -74,6 +88,6 @@ def _ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def _words(stderr: str) -> str:
     """What a program of SLURM's said, as one line without its own name."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    for lead in ("sbatch: ", "squeue: ", "error: ", "fatal: "):
+    for lead in ("sbatch: ", "squeue: ", "scontrol: ", "error: ", "fatal: "):
         lines = [line.removeprefix(lead) for line in lines]
     return "; ".join(dict.fromkeys(lines)) or "without a word"

@@ -33,7 +33,7 @@ class Engine(ModuleType):
         self.ends = lambda seed: "done"
         self.raises = None
 
-    def run_experiments(self, cells, root, *, rerun_stale=True, progress=None, modules=(), stopped=None):
+    def run_experiments(self, cells, root, *, rerun_stale=True, progress=None, modules=(), **others):
         self.asked.append(SimpleNamespace(cells=cells, root=root, rerun_stale=rerun_stale, modules=modules))
         if self.raises:
             raise self.raises

@@ -60,6 +60,10 @@ def test_what_is_queued_is_not_submitted_again(fedsim, engine, tiny, here, slurm
     of_first = sum(line.startswith("0 ") for line in (folder / "tasks.txt").read_text().splitlines())
     slurm("squeue", f"printf '{job}|4711|0|RUNNING|n1\\n{job}|4711|1|PENDING|\\nother|9|0|RUNNING|n1\\n'")
     assert fedsim("submit tiny").out == "4 cells: 4 missing, 4 queued or running, nothing to submit\n"
+    said = fedsim("status tiny")
+    assert (
+        said.code == 3 and "tiny: 4 cells: 0 done, 4 queued" in said.out and "job 4711_1, pending" in said.out
+    )
     slurm("squeue", f"printf '{job}|4712|0|RUNNING|n1\\n'")  # by hand: another number, the same name
     left = 4 - of_first
     assert f"{of_first} queued or running, {left} to run in" in fedsim("submit tiny --dry-run").out

@@ -13,7 +13,7 @@ import pytest
 
 from fedsim.base import RequestError
 from fedsim.config.slurm import SlurmConfig
-from fedsim.slurm import batch, run_here, tasks
+from fedsim.slurm import Slurm, batch, run_here, tasks
 from fedsim.slurm.script import Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +176,48 @@ def test_a_task_is_queued_again_where_something_is_left(tmp_path):
     assert ended["often"][0] == 137 and ended["often"][2] == []
     assert ended["cancelled"][0] == 3 and ended["cancelled"][2] == []
     assert ended["here"][0] == 3 and ended["here"][2] == []
+
+
+# --- what the store asks -----------------------------------------------------------------------
+
+
+def test_a_process_knows_its_job(monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert Slurm().here() == {}
+    monkeypatch.setenv("SLURM_JOB_ID", "local_0")  # the same tasks on this machine
+    assert Slurm().here() == {}
+    monkeypatch.setenv("SLURM_JOB_ID", "14")
+    assert Slurm().here() == {"job": "14", "restart": "0"}
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+    assert Slurm().here() == {"job": "12_3", "restart": "2"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "over"),
+    [
+        ("echo 'JobId=14 Restarts=1 JobState=RUNNING'", False),
+        ("echo 'JobId=14 Restarts=1 JobState=COMPLETING'", False),
+        ("echo 'JobId=14 Restarts=1 JobState=CANCELLED'", True),
+        ("echo 'JobId=14 Restarts=2 JobState=RUNNING'", True),  # that is its next life
+        ("echo 'JobId=14 Restarts=2 JobState=PENDING'", True),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", True),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", False),
+    ],
+)
+def test_a_job_is_over_where_slurm_says_so(tmp_path, monkeypatch, answer, over):
+    program = tmp_path / "scontrol"
+    program.write_text(f"#!/bin/bash\n{answer}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Slurm().is_over({"job": "12_3", "restart": "1"}) is over
+
+
+def test_without_slurm_no_job_is_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not Slurm().is_over({"job": "12_3", "restart": "1"})
 
 
 # --- on this machine -------------------------------------------------------------------------
