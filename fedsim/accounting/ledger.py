@@ -76,21 +76,23 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
         "privacy.noise_multiplier=null to have enough noise found, or a larger epsilon",
     )
     require(
-        fits == rounds or not experiment.tune.rounds,
-        f"tune.rounds goes up to {rounds}, and privacy.epsilon={budget:g} pays for {fits}; lower tune.rounds "
-        "or set privacy.noise_multiplier=null",
+        fits == rounds or not experiment.tune.grid,
+        f"tune tries models of up to {rounds} rounds, and privacy.epsilon={budget:g} pays for {fits}; lower "
+        "tune.rounds, or rounds where it is empty, or set privacy.noise_multiplier=null",
     )
     return Plan(noise, fits)
 
 
 def statement(
-    experiment: Experiment, folds: Sequence[Clients], rounds: Sequence[int], noise: float | None
+    models: Sequence[Experiment], folds: Sequence[Clients], rounds: Sequence[int]
 ) -> dict[str, Any]:
     """What a run says of its privacy, in words that claim nothing that was not accounted for.
 
     Args:
-      folds: the clients of every model trained; rounds: of each; noise: the noise multiplier that was used.
+      models: of every model trained, one per fold, what it was trained with: tuning chooses for each; folds:
+        its clients; rounds: its.
     """
+    experiment = models[0]
     name = experiment.privacy.name
     clear = list(in_the_clear(experiment))
     if name == "none":
@@ -105,11 +107,11 @@ def statement(
         return said | _pure(experiment, rounds)
     if not accounted(experiment):
         return said | _unknown(f"privacy={name} has no entry in fedsim.accounting.releases")
+    privacy, noise = _config(experiment), min(_config(model).noise() for model in models)
     if not noise:
         return said | {"protected": False} | _unknown("the noise multiplier is 0")
-    experiment = _with_noise(experiment, noise)
-    privacy, delta = _config(experiment), _delta(experiment, folds, max(rounds))
-    parts = [_released(experiment, clients, r) for clients, r in zip(folds, rounds, strict=True)]
+    delta = _delta(experiment, folds, max(rounds))
+    parts = [_released(*of_fold) for of_fold in zip(models, folds, rounds, strict=True)]
     together: dict[str, Composition] = {}
     regions: dict[str, dict[str, Any]] = {}
     kept = accountants.chosen(_all(parts), privacy.relation, privacy.accountant)
@@ -205,8 +207,8 @@ def _released(experiment: Experiment, clients: Clients, rounds: int) -> Released
     longest = max(experiment.tune.rounds or (experiment.rounds,))
     for values in itertools.product(*grid.values()):
         tried = with_numbers(experiment, dict(zip(grid, map(float, values), strict=True)))
-        for region, of in entry(tried, clients, longest).events.items():
-            events[region] += of
+        for region, of in entry(tried, clients.tried or clients, longest).events.items():
+            events.setdefault(region, []).extend(of)
     return replace(released, events=events)
 
 

@@ -60,6 +60,7 @@ class Clients(NamedTuple):
     For what is whole numbers: numbers: in a message, filled up as it is sent; came: how many clients'
       messages arrive in each round; None where that was not asked.
     judged: (name, rows, sets that these are in) of those whose rows judge a model, where that is asked.
+    tried: those that tuning's candidates train on, who hold out some of their rows; None without tuning.
     """
 
     names: tuple[str, ...]
@@ -70,6 +71,7 @@ class Clients(NamedTuple):
     numbers: int | None = None
     came: tuple[int, ...] | None = None
     judged: tuple[tuple[str, int, int], ...] = ()
+    tried: Clients | None = None
 
 
 @dataclass(frozen=True)

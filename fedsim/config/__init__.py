@@ -205,6 +205,12 @@ class Experiment:
     def __post_init__(self) -> None:
         require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
         require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
+        promised = next((p for p in ("privacy.epsilon", "privacy.delta") if p in self.tune.grid), None)
+        require(
+            promised is None,
+            f"tune.grid.{promised} is what a run promises, and no choice of its data; sweep over {promised} "
+            "instead",
+        )
         self.privacy.check(self)
         self.audit.check(self)
         self._check_counts()

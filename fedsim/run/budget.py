@@ -27,8 +27,14 @@ from fedsim.simulate.structure import LOST
 from fedsim.simulate.traits import Traits
 
 
-def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
+def settled(
+    lanes: list[Lane], federation: Federation, final: Sequence[Lane] = (), tried: Sequence[Lane] = ()
+) -> list[Lane]:
     """The folds of a run with the noise and the rounds that its budget allows.
+
+    Args:
+      lanes: of the models that are trained now; final: of those that the run ends with, where these are
+        candidates of `tune`; tried: of its candidates. All models of a run have the same noise.
 
     Raises RequestError where what the run would release has no valid account.
     """
@@ -36,7 +42,7 @@ def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
     privacy = experiment.privacy
     if not (isinstance(privacy, Accounted) and ledger.accounted(experiment)):
         return lanes
-    plan = ledger.plan(experiment, _clients(lanes, federation))
+    plan = ledger.plan(experiment, _folds(final or lanes, federation, tried))
     usual: dict[str, Any] = {f.name: f.default for f in fields(privacy) if f.name in ACCOUNT}
     privacy = replace(privacy, **usual | {"noise_multiplier": plan.noise_multiplier})
     return [
@@ -47,15 +53,27 @@ def settled(lanes: list[Lane], federation: Federation) -> list[Lane]:
     ]
 
 
-def statement(experiment: Experiment, lanes: Sequence[Lane], federation: Federation) -> dict[str, Any]:
-    """What a run that was asked for as `experiment` says of its privacy, its lanes having been trained."""
-    asked, used = experiment.privacy, lanes[0].experiment
-    noise = getattr(used.privacy, "noise_multiplier", None)
+def statement(
+    experiment: Experiment, lanes: Sequence[Lane], federation: Federation, tried: Sequence[Lane] = ()
+) -> dict[str, Any]:
+    """What a run that was asked for as `experiment` says of its privacy, its lanes having been trained.
+
+    tried: those of tuning's candidates, a lane per fold.
+    """
+    asked, models = experiment.privacy, [lane.experiment for lane in lanes]
     if isinstance(asked, Accounted):
-        # As it was used, but for what the account was asked to be.
-        options: dict[str, Any] = {name: getattr(asked, name) for name in ACCOUNT}
-        experiment = replace(experiment, privacy=replace(used.privacy, **options), world=used.world)
-    return ledger.statement(experiment, _clients(lanes, federation), [lane.rounds for lane in lanes], noise)
+        # As they were used, but for what the account was asked to be.
+        known: dict[str, Any] = {n: getattr(asked, n) for n in ACCOUNT if n != "noise_multiplier"}
+        models = [replace(used, privacy=replace(used.privacy, **known)) for used in models]
+    return ledger.statement(models, _folds(lanes, federation, tried), [lane.rounds for lane in lanes])
+
+
+def _folds(lanes: Sequence[Lane], federation: Federation, tried: Sequence[Lane]) -> list[Clients]:
+    found = _clients(lanes, federation)
+    if not tried:
+        return found
+    others = _clients(tried, federation)
+    return [own._replace(tried=other) for own, other in zip(found, others, strict=True)]
 
 
 def lost(rounds: Sequence[dict[str, Any]]) -> dict[str, int]:

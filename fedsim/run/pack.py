@@ -241,12 +241,17 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         "widths": to_dict(engine.widths),
         "bytes_per_client_round": {"up": engine.traits.up_bytes, "down": engine.traits.down_bytes},
     }
+    tried_on = [
+        bench.sources.lanes(job.experiment, holding_out=job.experiment.tune.valid) if tuned else ()
+        for job in jobs
+    ]
     out = []
     for j, (job, part, row) in enumerate(zip(jobs, of_job, rows, strict=True)):
         mine = lanes[part]
         rounds = [lane.rounds for lane in mine]
         spent = engine.spent(max(rounds))[part]
-        privacy = budget.statement(job.experiment, mine, federation) | budget.lost(row.rounds)
+        privacy = budget.statement(job.experiment, mine, federation, tried_on[j])
+        privacy |= budget.lost(row.rounds)
         privacy |= secured.said(mine, row.rounds)
         subject = audits.Subject(job.experiment, engine, states, part, bench.sources, bench.engine)
         manifest = shared | {

@@ -137,9 +137,14 @@ class Sources:
             key = digest([experiment, holding_out])
             if key not in self.made:
                 federation, folds = self.split(experiment)
-                parts = [self._held(federation, part, holding_out, experiment.seed) for part in folds]
-                lanes = [with_strategy(self._lane(experiment, federation, part)) for part in parts]
-                self.made[key] = tuple(budget.settled(lanes, federation))
+
+                def made(share: float) -> list[Lane]:
+                    parts = [self._held(federation, part, share, experiment.seed) for part in folds]
+                    return [with_strategy(self._lane(experiment, federation, part)) for part in parts]
+
+                tune = experiment.tune
+                phases = (made(0.0), made(tune.valid)) if tune.grid else ()
+                self.made[key] = tuple(budget.settled(made(holding_out), federation, *phases))
             return list(self.made[key])
 
     def _held(self, federation: Federation, part: Partition, share: float, seed: int) -> Partition:

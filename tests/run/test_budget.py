@@ -13,7 +13,7 @@ from fedsim.accounting.events import Gaussian, PoissonGaussian
 from fedsim.base import RequestError, numbers
 from fedsim.plan import Cell, structure_key
 from fedsim.run import budget, run_experiments, train
-from fedsim.run.sources import Sources
+from fedsim.run.sources import Sources, with_choices
 from fedsim.store import ResultStore
 from tests.run.hospitals import BASE
 
@@ -222,6 +222,76 @@ def test_models_that_tuning_tried_are_paid_for_where_asked():
         listed = said["covered" if counted else "uncovered"]
         assert "the models that hyper-parameters were chosen by" in listed
         assert any("losses on validation rows" in what for what in said["uncovered"])
+
+
+def test_candidates_are_paid_for_by_the_rows_and_the_noise_they_had():
+    """They hold out rows, so that each of the others is drawn more often; and all models of a run have the
+    noise that pays for all of them."""
+    changes = {
+        "split": {"name": "natural", "test": 0.2},
+        "tune": {"grid": {"optimizer.step_size": [0.1, 0.5, 1.0]}, "valid": 0.5},
+        "optimizer": {"batch_size": 8, "steps": 3},
+        "rounds": 2,
+    }
+    promised = {"epsilon": 4.0, "noise_multiplier": None, "accountant": "rdp", "count_tuning": True}
+    e = config.experiment(BASE | changes | {"privacy": {"name": "record"} | promised})
+    (final,), (held,) = lanes(e), SOURCES.lanes(e, holding_out=0.5)
+    noise = numbers(final.experiment)["privacy.noise_multiplier"]
+    assert numbers(held.experiment)["privacy.noise_multiplier"] == noise
+    rows = [(a, b) for a, b in zip(final.clients.train, held.clients.train, strict=True) if a]
+    assert all(b < 0.6 * a for a, b in rows)
+
+    def costs(n, models):
+        return (PoissonGaussian(noise_multiplier=noise, rate=8 / n), 2 * 3 * models)
+
+    whole = [
+        epsilon([costs(int(a), 1), costs(int(b), 3)], 1e-5, "add_or_remove_one", "rdp").epsilon
+        for a, b in rows
+    ]
+    said = budget.statement(e, [final], SOURCES.split(e)[0], [held])
+    assert [region["epsilon"] for region in said["regions"]] == pytest.approx(whole)
+    assert 4.0 * (1 - 1e-4) < said["epsilon"] <= 4.0
+    alone = config.experiment(
+        BASE | changes | {"privacy": {"name": "record"} | promised | {"count_tuning": False}}
+    )
+    assert numbers(lanes(alone)[0].experiment)["privacy.noise_multiplier"] < noise
+
+
+def test_every_fold_is_accounted_for_with_the_noise_that_was_chosen_for_it():
+    e = config.experiment(
+        BASE
+        | {
+            "split": {"name": "natural", "folds": 2},
+            "algorithm": {"name": "fedavg", "weighting": "uniform"},
+            "privacy": {"name": "gaussian", "noise_multiplier": 3.0},
+            "tune": {"grid": {"privacy.noise_multiplier": [2.0, 5.0]}},
+            "world": "all",
+            "rounds": 4,
+        }
+    )
+    quiet, loud = (
+        with_choices([lane], [{"privacy.noise_multiplier": z}], 4)[0]
+        for lane, z in zip(lanes(e), (5.0, 2.0), strict=True)
+    )
+    said = budget.statement(e, [quiet, loud], SOURCES.split(e)[0])
+    assert said["noise_multiplier"] == 2.0 and said["epsilon"] == pytest.approx(spent(2.0, 4))
+
+
+def test_a_tuned_run_does_not_outlive_its_budget():
+    """Candidates are trained for as many rounds as there are: where these are too many there is no run."""
+    e = replace(
+        make(noise_multiplier=2.0, epsilon=4.0), tune=config.Tune(grid={"optimizer.step_size": [0.1]})
+    )
+    with pytest.raises(
+        RequestError, match=r"tune tries models of up to 6 rounds, and privacy\.epsilon=4 pays"
+    ):
+        lanes(e)
+
+
+@pytest.mark.parametrize("path", ["privacy.epsilon", "privacy.delta"])
+def test_what_is_promised_is_not_tuned(path):
+    with pytest.raises(RequestError, match=rf"tune\.grid\.{path} is what a run promises"):
+        replace(make(), tune=config.Tune(grid={path: [0.1, 0.5]}))
 
 
 def test_a_poisson_sample_is_accounted_for_as_one():
