@@ -13,7 +13,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
@@ -284,6 +284,20 @@ def with_numbers(cfg: T, values: Mapping[str, Any], path: str = "") -> T:
             else:
                 items.append(with_numbers(v, values, at))
         return typing.cast(T, tuple(items))
+    return cfg
+
+
+def checked(cfg: T) -> T:
+    """`cfg` itself, its ranges and those of all that is in it being checked again. Raises RequestError."""
+    if dataclasses.is_dataclass(cfg):
+        for f in dataclasses.fields(cfg):
+            checked(getattr(cfg, f.name))
+        again: Callable[[], None] | None = getattr(cfg, "__post_init__", None)
+        if again is not None:
+            again()
+    elif isinstance(cfg, tuple):
+        for value in cfg:
+            checked(value)
     return cfg
 
 

@@ -17,7 +17,7 @@ from fedsim.accounting.calibration import least_noise, most_rounds
 from fedsim.accounting.events import Composition
 from fedsim.accounting.releases import EVERYONE, PURE, RELEASES, Clients, Released, in_the_clear
 from fedsim.base import require, with_numbers
-from fedsim.config import Accounted, Experiment, RandomisedCounts, RandomisedResponse
+from fedsim.config import Accounted, AdaptiveClip, Experiment, RandomisedCounts, RandomisedResponse
 
 DELTA = 1e-5  # unless the regions are so large that it would not be well below 1 / n
 _NOISE = "privacy.noise_multiplier"
@@ -68,7 +68,7 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
         f"tune.grid.{_NOISE} and privacy.epsilon both set the noise; leave one of them out",
     )
     if noise is None:
-        return Plan(least_noise(lambda z: spent(z, rounds), budget), rounds)
+        return Plan(_allowed(privacy, least_noise(lambda z: spent(z, rounds), budget)), rounds)
     fits = most_rounds(lambda r: spent(noise, r), budget, rounds)
     require(
         fits > 0,
@@ -81,6 +81,18 @@ def plan(experiment: Experiment, folds: Sequence[Clients]) -> Plan:
         "tune.rounds, or rounds where it is empty, or set privacy.noise_multiplier=null",
     )
     return Plan(noise, fits)
+
+
+def _allowed(privacy: Accounted, noise: float) -> float:
+    """The noise multiplier that a budget takes, which a mechanism may have no room for."""
+    # Updates and bits share it: z_delta = (z^-2 - (2 s_b)^-2)^-1/2 (Andrew et al. 2021, Theorem 1).
+    require(
+        not isinstance(privacy, AdaptiveClip) or noise < 2 * privacy.bit_noise,
+        f"privacy.epsilon={privacy.epsilon:g} takes privacy.noise_multiplier={noise:.4g}, and the noise on "
+        f"the bits allows less than twice privacy.bit_noise={getattr(privacy, 'bit_noise', 0):g}: raise "
+        f"privacy.bit_noise above {noise / 2:.4g}, or privacy.epsilon",
+    )
+    return noise
 
 
 def statement(

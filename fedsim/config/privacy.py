@@ -125,7 +125,8 @@ class AdaptiveClip(Accounted):
             or 2 * self.bit_noise > (self.noise_multiplier or 0)
             or not self.noise_multiplier,
             f"privacy.bit_noise must be more than half of privacy.noise_multiplier={self.noise_multiplier}, "
-            f"or the bits alone cost more than that allows; got {self.bit_noise}, raise it",
+            f"or the bits alone cost more than that allows; got {self.bit_noise}, raise it above "
+            f"{(self.noise_multiplier or 0) / 2:g}",
         )
 
 

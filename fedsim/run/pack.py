@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedsim import metrics
-from fedsim.base import nearest, numbers, require, to_dict
+from fedsim.base import checked, nearest, numbers, require, to_dict, with_numbers
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
@@ -57,12 +57,16 @@ class Bench:
 
 
 def candidates(experiment: Experiment) -> list[dict[str, float]]:
-    """All combinations of the tuning grid; RequestError where it names something that is no number."""
+    """All combinations of the tuning grid; RequestError where it names something that is no number, or one
+    that is out of range."""
     known = numbers(experiment)
     for path in experiment.tune.grid:
         require(path in known, f"tune.grid.{path} is not a number that can be tuned; {nearest(path, known)}")
     axes = [[(path, float(v)) for v in values] for path, values in experiment.tune.grid.items()]
-    return [dict(c) for c in itertools.product(*axes)]
+    found = [dict(c) for c in itertools.product(*axes)]
+    for numbers_tried in found:
+        checked(with_numbers(experiment, numbers_tried))
+    return found
 
 
 def stops(experiment: Experiment) -> list[int]:

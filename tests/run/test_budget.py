@@ -224,6 +224,7 @@ def test_models_that_tuning_tried_are_paid_for_where_asked():
         assert any("losses on validation rows" in what for what in said["uncovered"])
 
 
+@pytest.mark.long
 def test_candidates_are_paid_for_by_the_rows_and_the_noise_they_had():
     """They hold out rows, so that each of the others is drawn more often; and all models of a run have the
     noise that pays for all of them."""

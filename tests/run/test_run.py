@@ -221,6 +221,10 @@ def test_late_clients_are_a_set_of_their_own_and_choose_nothing(tmp_path):
             {"tune": {"grid": {"optimizer.steps": [1, 2]}}},
             "tune.grid.optimizer.steps is not a number that can be tuned",
         ),
+        (
+            {"tune": {"grid": {"optimizer.step_size": [0.1, -1.0]}}},
+            r"optimizer.step_size must be in \[0, inf\), got -1",
+        ),
         ({"task": "linear"}, "linear"),
         ({"privacy": "gaussian"}, "algorithm.weighting"),
         (
