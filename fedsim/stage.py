@@ -101,19 +101,20 @@ identity = Stage(
 
 
 def check(
-    stage: Stage, name: str, summed: bool, weighting: str, everyone: bool, participations: float
+    stage: Stage, name: str, needy: str | None, weighting: str, everyone: bool, participations: float
 ) -> None:
     """Refuse what a stage is unsound with, with the reason.
 
     Args:
-      summed: whether the algorithm's aggregate is a sum; weighting: its config's.
+      needy: the option that needs messages one by one, as in aggregator=median; None where they are summed;
+        weighting: the algorithm's config's.
       everyone: whether every client takes part in every round.
       participations: rounds that a client takes part in, on average, over the whole run.
     """
-    if stage.summed and not summed:
+    if stage.summed and needy is not None:
         raise RequestError(
-            f"{name} needs a sum over clients, but this algorithm's aggregate is not a sum; "
-            "choose an algorithm that averages, such as algorithm=fedavg"
+            f"{name} needs a sum over clients, and what {needy} makes of their messages is not a sum; choose "
+            "aggregator=mean and an algorithm that averages, such as algorithm=fedavg"
         )
     if (stage.fixed or stage.uniform) and weighting != "uniform":
         raise RequestError(

@@ -30,7 +30,10 @@ class Event:
     """One release. Its units are sampled as `sampling` says."""
 
     noise_multiplier: float
-    sampling = "all"
+
+    @property
+    def sampling(self) -> str:
+        return "all"
 
     def __post_init__(self) -> None:
         if self.noise_multiplier == 0:
@@ -61,7 +64,10 @@ class PoissonGaussian(Event):
     """Each unit takes part on its own with probability `rate`."""
 
     rate: float
-    sampling = "poisson"
+
+    @property
+    def sampling(self) -> str:
+        return "poisson"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +80,10 @@ class FixedGaussian(Event):
 
     population: int
     cohort: int
-    sampling = "fixed"
+
+    @property
+    def sampling(self) -> str:
+        return "fixed"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,7 +101,10 @@ class TruncatedGaussian(Event):
     rate: float
     population: int
     cap: int
-    sampling = "truncated_poisson"
+
+    @property
+    def sampling(self) -> str:
+        return "truncated_poisson"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,7 +120,10 @@ class RowsGaussian(Event):
 
     rate: float
     rows: int
-    sampling = "poisson"
+
+    @property
+    def sampling(self) -> str:
+        return "poisson"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,7 +143,7 @@ class Laplace(Event):
         _rate(self.rate)
 
     @property
-    def sampling(self) -> str:  # type: ignore[override]
+    def sampling(self) -> str:
         return "all" if self.rate == 1 else "poisson"
 
 

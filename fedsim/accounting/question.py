@@ -74,6 +74,13 @@ class Step:
             self.participations >= 1,
             f"participations must be >= 1, got {self.participations}; set participations=1",
         )
+        for name in ("rows_per_patient", "separation", "bands", "clients", "dimension", "n", "b", "cap"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be >= 1, got {value}; set {name}=1")
+        require(
+            self.sensitivity is None or self.sensitivity > 0,
+            f"sensitivity must be > 0, got {self.sensitivity}; give what a unit moves, or leave it out",
+        )
         if self.unit == "patient" and self.rows_per_patient is None:
             raise Refusal(
                 "unit=patient needs to know how many rows one patient may have",

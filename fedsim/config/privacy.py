@@ -21,7 +21,11 @@ class PrivacyConfig(Choice):
 
 
 def require_clip(norm: float) -> None:
-    require(0 < norm < inf, f"privacy.clip_norm must be in (0, inf), got {norm}")
+    require(
+        0 < norm < inf,
+        f"privacy.clip_norm must be in (0, inf), got {norm}; set it near the norm of what is "
+        "clipped, such as 1",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,9 @@ class Accounted(PrivacyConfig):
     def __post_init__(self) -> None:
         noise, budget, delta = self.noise_multiplier, self.epsilon, self.delta
         require(
-            noise is None or 0 <= noise < inf, f"privacy.noise_multiplier must be in [0, inf), got {noise}"
+            noise is None or 0 <= noise < inf,
+            f"privacy.noise_multiplier must be in [0, inf), got {noise}; set null to have it found from "
+            "privacy.epsilon",
         )
         require(
             budget is None or 0 < budget < inf,
@@ -113,7 +119,10 @@ class AdaptiveClip(Accounted):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_clip(self.clip_norm)
-        require(0 < self.quantile < 1, f"privacy.quantile must be in (0, 1), got {self.quantile}")
+        require(
+            0 < self.quantile < 1,
+            f"privacy.quantile must be in (0, 1), got {self.quantile}; set 0.5 for the median",
+        )
         require(
             0 <= self.clip_step_size < inf,
             f"privacy.clip_step_size must be in [0, inf), got {self.clip_step_size}",

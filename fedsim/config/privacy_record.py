@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import Literal
 
 from fedsim.base import number, require
-from fedsim.config.privacy import Accounted
+from fedsim.config.privacy import Accounted, require_clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class RecordPrivacy(Accounted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.clip_norm < inf, f"privacy.clip_norm must be in (0, inf), got {self.clip_norm}")
+        require_clip(self.clip_norm)
         require(self.microbatch >= 0, f"privacy.microbatch must be >= 0, got {self.microbatch}")
         require(
             self.rows_per_patient >= 1,

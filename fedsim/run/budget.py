@@ -133,9 +133,9 @@ def _traits(lane: Lane, federation: Federation) -> Traits:
 def _came(lane: Lane, clients: Clients) -> tuple[int, ...]:
     """How many clients' messages arrive in each round. Raises Refusal where that is not known beforehand."""
     e = lane.experiment
-    timed = isinstance(e.system, TimedSystem) and e.system.deadline is not None
-    if timed or isinstance(e.world, Asynchronous) or world.chooses(e.world):
-        late = f"system.deadline={e.system.deadline}" if timed else f"world={e.world.name}"  # type: ignore[attr-defined]
+    deadline = e.system.deadline if isinstance(e.system, TimedSystem) else None
+    if deadline is not None or isinstance(e.world, Asynchronous) or world.chooses(e.world):
+        late = f"world={e.world.name}" if deadline is None else f"system.deadline={deadline}"
         raise Refusal(
             f"privacy={e.privacy.name} is accounted for by how many clients arrive, which follows from their "
             f"data with {late}",

@@ -65,6 +65,17 @@ class Traits(NamedTuple):
     answers: Answers | None = None
 
 
+def _needy(experiment: Experiment, parts: Parts) -> str | None:
+    """The option that needs messages one by one; None where they are summed as they come."""
+    if parts.reduction is not None:
+        return None
+    if parts.aggregator is not None:
+        return f"aggregator={experiment.aggregator.name}"
+    if parts.attack.collude is not None:
+        return f"attack={experiment.attack.name}"
+    return f"algorithm={experiment.algorithm.name}"
+
+
 def traits(s: Structure, participations: float, everyone: bool) -> Traits:
     """Found by tracing; nothing is computed and no device is touched.
 
@@ -119,7 +130,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
         weighting = s.experiment.algorithm.weighting
         for member, through in (("channel", parts.channel), ("privacy", parts.privacy)):
             name = f"{member}={getattr(s.experiment, member).name}"
-            stage.check(through, name, parts.reduction is not None, weighting, everyone, participations)
+            stage.check(through, name, _needy(s.experiment, parts), weighting, everyone, participations)
 
     jax.eval_shape(
         trace,

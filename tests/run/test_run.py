@@ -233,7 +233,7 @@ def test_late_clients_are_a_set_of_their_own_and_choose_nothing(tmp_path):
                 "aggregator": "median",
                 "algorithm": {"name": "fedavg", "weighting": "uniform"},
             },
-            "not a sum",
+            "what aggregator=median makes of their messages is not a sum",
         ),
         ({"numerics": {"x64": True}}, "JAX already runs in this process with other settings"),
     ],
