@@ -41,6 +41,7 @@ def test_all_guesses_right_is_the_most_that_can_be_shown():
     assert bounds.highest(100, 0.0, 0.95) == pytest.approx(math.log(q / (1 - q)), abs=1e-6)
     several = [bounds.highest(m, 1e-5, 0.95) for m in (10, 100, 1000)]
     assert several == sorted(several) and several[0] > 0
+    assert several[1:] == pytest.approx([3.2, 5.5], abs=0.06)  # docs/audits.md
     truth = np.random.default_rng(0).random(100) < 0.5
     # Where more or fewer than half came up, not every guess of a half can be right.
     assert 0 < bounds.one_run(truth.astype(float), truth, 0.0, 0.95).epsilon < several[1]
