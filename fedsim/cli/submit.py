@@ -144,11 +144,10 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
 
 def _measured(request: Request, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Structure -> mean seconds of the sweep's runs of it that are stored."""
+    timed = {r: s["seconds"] for r, s in stored.items() if s["state"] == "done" and s["seconds"] is not None}
     took: dict[str, list[float]] = {}
-    for run, said in stored.items():
-        if said["state"] == "done" and said["seconds"] is not None:
-            key = plan.structure_key(request.cells[run].experiment)
-            took.setdefault(key, []).append(float(said["seconds"]))
+    for run, key in plan.structure_keys({run: request.cells[run].experiment for run in timed}).items():
+        took.setdefault(key, []).append(float(timed[run]))
     return {key: fmean(seconds) for key, seconds in took.items()}
 
 

@@ -2,7 +2,7 @@
 
 from fedsim.plan.cells import Cell, cells, excluded
 from fedsim.plan.overrides import CHOICES, Override, assign
-from fedsim.plan.structures import lane_rounds, structure_key
+from fedsim.plan.structures import lane_rounds, structure_key, structure_keys
 from fedsim.plan.sweep import Exclude, Sweep, When, find, names, override, read
 from fedsim.plan.tasks import Task, cut
 
@@ -24,4 +24,5 @@ __all__ = [
     "override",
     "read",
     "structure_key",
+    "structure_keys",
 ]

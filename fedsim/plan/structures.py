@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from fedsim.base import digest, numbers, to_dict
 from fedsim.config import Drift, Experiment
 from fedsim.config.privacy import ACCOUNT
+
+_all_but_seed = attrgetter(*(f.name for f in fields(Experiment) if f.name != "seed"))
 
 
 def structure_key(experiment: Experiment) -> str:
@@ -22,6 +26,18 @@ def structure_key(experiment: Experiment) -> str:
     plain.pop("results")
     grid = plain["tune"].pop("grid")
     return digest([plain, sorted(grid), [len(v) for _, v in sorted(grid.items())]])
+
+
+def structure_keys(experiments: Mapping[str, Experiment]) -> dict[str, str]:
+    """Run -> `structure_key`; cells of a sweep share what all but the seed is made of, which is read once."""
+    known: dict[tuple[int, ...], str] = {}
+    found: dict[str, str] = {}
+    for run, experiment in experiments.items():
+        same = tuple(map(id, _all_but_seed(experiment)))  # which live as long as `experiments`
+        if same not in known:
+            known[same] = structure_key(experiment)
+        found[run] = known[same]
+    return found
 
 
 def lane_rounds(experiment: Experiment) -> float:

@@ -9,7 +9,7 @@ from math import ceil
 from statistics import fmean
 
 from fedsim.config import Experiment
-from fedsim.plan.structures import lane_rounds, structure_key
+from fedsim.plan.structures import lane_rounds, structure_keys
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def cut(experiments: Mapping[str, Experiment], most: int, measured: Mapping[str,
       measured: structure -> seconds of one run, for those that are known.
     """
     work = {run: lane_rounds(experiment) for run, experiment in experiments.items()}
-    of = {run: structure_key(experiment) for run, experiment in experiments.items()}
+    of = structure_keys(experiments)
     pace = [measured[of[run]] / work[run] for run in experiments if of[run] in measured]
     per_round = fmean(pace) if pace else 1.0
     cost = {run: measured.get(of[run], work[run] * per_round) for run in experiments}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fedsim.base import FedsimError, Interrupted, RequestError, digest
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
-from fedsim.plan import lane_rounds, structure_key
+from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.progress import Progress, Silent
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id
 
@@ -89,12 +89,13 @@ def run_experiments(
     outcome = Outcome()
     todo = open_jobs(list(jobs))
     outcome.skipped = [run for run in jobs if run not in set(todo)]
-    packs: dict[str, list[str]] = {}
     for run in todo:
         asked = jobs[run].experiment
         if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
             sources.lanes(asked)  # what has no valid account is refused before anything is run
-        packs.setdefault(structure_key(asked), []).append(run)
+    packs: dict[str, list[str]] = {}
+    for run, structure in structure_keys({run: jobs[run].experiment for run in todo}).items():
+        packs.setdefault(structure, []).append(run)
     shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules, stopped)
     tried: set[str] = set()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsim import config
-from fedsim.plan import cut, lane_rounds, structure_key
+from fedsim.plan import cut, lane_rounds, structure_key, structure_keys
 from tests.run.hospitals import BASE
 
 PLAIN = config.experiment(BASE)
@@ -56,6 +56,12 @@ def test_what_was_measured_decides():
     (first, second) = cut(runs(PLAIN, 1) | longer, 2, {structure_key(PLAIN): 5.0})
     assert (first.runs, first.cost, second.cost) == (("l0",), 10.0, 5.0)
     assert lane_rounds(longer["l0"]) == 2 * lane_rounds(PLAIN)
+
+
+def test_many_keys_are_those_of_each():
+    asked = runs(PLAIN, 3) | runs(OTHER, 2, "o") | {"x": replace(PLAIN, rounds=9)}
+    found = structure_keys(asked)
+    assert found == {run: structure_key(e) for run, e in asked.items()} and len(set(found.values())) == 3
 
 
 def test_a_task_is_of_one_kind_of_process():
