@@ -26,6 +26,7 @@ VERBS = {
     "status": ("status", "which cells of a sweep are done, running, failed or missing"),
     "tables": ("tables", "write a sweep's tables and figures again, or check them for drift"),
     "report": ("report", "one HTML page of a sweep: tables, figures, cost, origin, privacy"),
+    "export": ("export", "a sweep's rows as CSV, Parquet or JSON, with its labels"),
     "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
     "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),

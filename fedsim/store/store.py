@@ -223,6 +223,10 @@ class ResultStore:
         """The experiment the run was made from. Raises RequestError if it is not stored."""
         return config.experiment(self.manifest(run_id)["experiment"])
 
+    def options(self, run_id: str) -> dict[str, Any]:
+        """Every option of the run by its path, as `runs` names them. Raises RequestError as `experiment`."""
+        return _flat(self.manifest(run_id)["experiment"])
+
     def model(self, run_id: str) -> dict[str, np.ndarray]:
         """The run's model, name -> array.
 

@@ -1,0 +1,82 @@
+"""Stored runs for trackers: TensorBoard's event files and MLflow's file store. Both need `[tracking]`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedsim.base import RequestError
+
+_KEYS = ("round", "replica", "set", "aggregate")
+_INSTALL = "install it with: pip install 'fedsim-regions[tracking]'"
+
+
+def scalars(rounds: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:
+    """(name, value, round) of every defined number in a run's rows, such as ("auroc/test pooled", 0.8, 5)."""
+    several = len({row["replica"] for row in rounds}) > 1
+    for row in rounds:
+        of = f"{row['set']} {row['aggregate']}"
+        # -1 is all folds' rows together.
+        fold = f" fold {row['replica']}" if several and row["replica"] >= 0 else ""
+        for name, value in row.items():
+            if name not in _KEYS and isinstance(value, int | float):
+                yield f"{name}/{of}{fold}", float(value), int(row["round"])
+
+
+def tensorboard(
+    folder: Path, run: str, labels: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]
+) -> None:
+    """Event files of one run in `folder`/LABELS RUN, in place of those that were there.
+
+    Raises:
+      RequestError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise RequestError(f"event files need tensorboardX; {_INSTALL}") from None
+    said = ",".join(f"{axis}={label}" for axis, label in labels.items()).replace("/", "_")
+    place = folder / f"{said} {run}".strip()
+    shutil.rmtree(place, ignore_errors=True)
+    with SummaryWriter(str(place)) as writer:
+        for name, value, step in scalars(rounds):
+            writer.add_scalar(name.replace(" ", "_"), value, step, walltime=float(step))
+
+
+def mlflow(
+    folder: Path,
+    experiment: str,
+    runs: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Sequence[Mapping[str, Any]]]],
+) -> None:
+    """Runs, each (labels, options, rounds), in MLflow's file store `folder`; those that are there stay.
+
+    Raises:
+      RequestError: MLflow is not installed.
+    """
+    # MLflow 3 asks for this before it writes files; a database would need much more to be installed.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    try:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.tracking import MlflowClient
+    except ImportError:
+        raise RequestError(f"MLflow's file store needs mlflow-skinny; {_INSTALL}") from None
+    client = MlflowClient(tracking_uri=folder.absolute().as_uri())
+    known = client.get_experiment_by_name(experiment)
+    where = known.experiment_id if known else client.create_experiment(experiment)
+    there = {found.data.tags.get("fedsim.run") for found in client.search_runs([where], max_results=50_000)}
+    for run, (labels, options, rounds) in runs.items():
+        if run in there:
+            continue
+        made = client.create_run(where, run_name=" ".join(map(str, labels.values())) or run).info.run_id
+        params = [Param(name, str(value)[:500]) for name, value in options.items() if value is not None]
+        metrics = [Metric(name, value, step, step) for name, value, step in scalars(rounds)]
+        for i in range(0, len(params), 100):  # as many as one call takes
+            client.log_batch(made, params=params[i : i + 100])
+        for i in range(0, len(metrics), 1000):
+            client.log_batch(made, metrics=metrics[i : i + 1000])
+        tags = {f"label.{axis}": label for axis, label in labels.items()} | {"fedsim.run": run}
+        client.log_batch(made, tags=[RunTag(name, str(value)) for name, value in tags.items()])
+        client.set_terminated(made)
