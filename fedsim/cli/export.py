@@ -53,7 +53,7 @@ def main(options: Options) -> int:
         _track(store, request, runs, options.to, folder / options.to)
         if not options.quiet:
             print(f"{folder / options.to}: {len(runs)} runs", file=options.out)
-        names = []
+        names: list[str] = []
     else:
         names = options.table or ["runs", *(name for name in ALWAYS[1:] if _having(store, runs, name))]
     for name in names:
