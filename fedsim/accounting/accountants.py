@@ -8,7 +8,7 @@ which event, under which relation, is one table; what is not in it is refused wi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import inf, isfinite, sqrt
 from typing import Literal, NamedTuple, get_args
@@ -106,7 +106,7 @@ def largest(parts: Sequence[Composition], delta: float, relation: str, accountan
     """The largest epsilon of those that release `parts`, each by the first accountant that takes it, unless
     told. A distribution of losses is made only where the Rényi bound, which takes a thousandth of the time,
     says that it could be the largest. Raises Refusal where one has no valid account."""
-    kept = {_merged(events): chosen(events, relation, accountant) for events in parts}
+    kept = {events: chosen(events, relation, accountant) for events in _undominated(map(_merged, parts))}
     quick = {
         events: bound(events, delta, relation, "rdp")
         if by == "pld" and all(relation in TAKES[type(event)].get("rdp", ()) for event, _ in events)
@@ -118,6 +118,21 @@ def largest(parts: Sequence[Composition], delta: float, relation: str, accountan
         if quick[events] > most:
             most = max(most, bound(events, delta, relation, kept[events]))
     return most
+
+
+def _undominated(parts: Iterable[Composition]) -> list[Composition]:
+    """Without those that differ from another in a smaller rate of their Poisson samples alone: a sample of a
+    sample tells no more."""
+    most: dict[tuple[float, int], PoissonGaussian] = {}
+    others: dict[Composition, None] = {}
+    for part in parts:
+        match part:
+            case ((PoissonGaussian() as event, times),):
+                key = event.noise_multiplier, times
+                most[key] = max(event, most.get(key, event), key=lambda e: e.rate)
+            case _:
+                others[part] = None
+    return [*others, *(((event, times),) for (_, times), event in most.items())]
 
 
 def _merged(events: Composition) -> tuple[tuple[Event, int], ...]:

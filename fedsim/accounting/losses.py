@@ -87,6 +87,8 @@ def _ends(pair: Pair) -> tuple[float, float]:
 
 def thresholds(pair: Pair, losses: np.ndarray) -> np.ndarray:
     """Where on the line the loss is each of `losses`, which rise; -inf below all that it can be."""
+    if len(pair.with_it.means) == 2 and len(pair.without.means) == 1 and not pair.with_it.means[0]:
+        return _of_one_row(pair.with_it, losses)
     low, high = _ends(pair)
     line = np.linspace(low - 1, high + 1, _CELLS + 1)
     known, width = pair.loss(line)[0], line[1] - line[0]
@@ -97,6 +99,16 @@ def thresholds(pair: Pair, losses: np.ndarray) -> np.ndarray:
         step = (value - losses) / np.maximum(slope, 1e-300)
         at = np.clip(at - step, start - width, start + width)
     return np.where(losses < known[0], -np.inf, at)
+
+
+def _of_one_row(with_it: Mixture, losses: np.ndarray) -> np.ndarray:
+    """The same where the mixture of N(0, 1) and N(m, 1) stands against N(0, 1): in closed form."""
+    (stays, moves), (_, m) = with_it
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # log(exp(loss) - stays), without overflow
+        excess = losses + np.log(-np.expm1(np.log(stays) - losses))
+    at: np.ndarray = (excess - np.log(moves)) / m + m / 2
+    return np.where(np.isnan(at), -np.inf, at)
 
 
 def deltas(pair: Pair, epsilons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedsim.accounting import accountants, library
+from fedsim.accounting import accountants, curves, library, pld
 from fedsim.accounting.accountants import delta, epsilon, rdp
 from fedsim.accounting.events import (
     DiscreteGaussian,
@@ -247,3 +247,51 @@ def test_what_is_composed_adds_up():
         assert whole == pytest.approx(cut, abs=2e-4)
         assert whole > epsilon([(a, 20)], 1e-5, ADD, by).epsilon
     assert accountants.chosen([(a, 1), (b, 1)], ADD, None) == "pld"
+
+
+def test_the_largest_of_several_accounts_is_that_of_each_asked_alone():
+    parts = [
+        [(PoissonGaussian(noise_multiplier=noise, rate=rate), times)]
+        for noise, rate, times in [(1.0, 0.1, 20), (1.0, 0.05, 20), (1.0, 0.02, 400), (2.0, 0.3, 20)]
+    ] + [[(PoissonGaussian(noise_multiplier=2.0, rate=0.1), 9), (Gaussian(noise_multiplier=8.0), 1)]]
+    for by in ("pld", "rdp"):
+        alone = [accountants.epsilon(events, 1e-5, ADD, by).epsilon for events in parts]
+        for some in (parts, parts[:2], parts[2:], parts[::-1]):
+            wanted = max(alone[parts.index(events)] for events in some)
+            assert accountants.largest(some, 1e-5, ADD, by) == wanted
+
+
+def test_events_of_a_kind_are_one_however_they_are_told():
+    one, other = PoissonGaussian(noise_multiplier=1.0, rate=0.1), Gaussian(noise_multiplier=4.0)
+    for by in ("pld", "rdp"):
+        together = accountants.bound([(one, 5), (other, 2)], 1e-5, ADD, by)
+        assert accountants.bound([(other, 1), (one, 2), (one, 3), (other, 1)], 1e-5, ADD, by) == together
+
+
+@pytest.mark.parametrize(
+    ("noise", "rate"), [(1.3, 0.01), (0.5, 0.33), (0.06, 0.3), (5.0, 0.13), (20.0, 1e-3)]
+)
+def test_renyi_curves_of_samples_are_those_of_dp_accounting(noise, rate):
+    import dp_accounting as dp
+    from dp_accounting import rdp
+
+    theirs = rdp.RdpAccountant(library.orders())
+    theirs.compose(dp.PoissonSampledDpEvent(rate, dp.GaussianDpEvent(noise)))
+    assert curves.sampled_gaussian(noise, rate, library.orders()) == pytest.approx(theirs.rdp, rel=1e-6)
+
+
+@pytest.mark.parametrize(("noise", "rate", "times"), [(1.3, 0.01, 300), (2.0, 0.13, 80), (1.0, 0.3, 1)])
+def test_composed_losses_are_those_of_dp_accounting(noise, rate, times):
+    from dp_accounting.pld import pld_pmf
+    from dp_accounting.pld import privacy_loss_distribution as theirs
+
+    one = pld.gaussian(noise, rate, False)
+    plain = (
+        pld_pmf.DensePLDPmf(pld.INTERVAL, loss.lower, loss.probs, loss.infinite, pessimistic_estimate=True)
+        for loss in one
+    )
+    wanted, found = theirs.PrivacyLossDistribution(*plain).self_compose(times), pld.composed([(one, times)])
+    for delta_ in (1e-3, 1e-5):
+        assert pld.epsilon(found, delta_) == pytest.approx(wanted.get_epsilon_for_delta(delta_), rel=1e-7)
+    for e in (0.1, 1.0):
+        assert pld.delta(found, e) == pytest.approx(wanted.get_delta_for_epsilon(e), rel=1e-7, abs=1e-12)
