@@ -252,8 +252,8 @@ def test_what_is_composed_adds_up():
 def test_the_largest_of_several_accounts_is_that_of_each_asked_alone():
     parts = [
         [(PoissonGaussian(noise_multiplier=noise, rate=rate), times)]
-        for noise, rate, times in [(1.0, 0.1, 20), (1.0, 0.05, 20), (1.0, 0.02, 400), (2.0, 0.3, 20)]
-    ] + [[(PoissonGaussian(noise_multiplier=2.0, rate=0.1), 9), (Gaussian(noise_multiplier=8.0), 1)]]
+        for noise, rate, times in [(2.0, 0.1, 20), (2.0, 0.05, 20), (2.0, 0.02, 200), (4.0, 0.3, 20)]
+    ] + [[(PoissonGaussian(noise_multiplier=4.0, rate=0.1), 9), (Gaussian(noise_multiplier=8.0), 1)]]
     for by in ("pld", "rdp"):
         alone = [accountants.epsilon(events, 1e-5, ADD, by).epsilon for events in parts]
         for some in (parts, parts[:2], parts[2:], parts[::-1]):
