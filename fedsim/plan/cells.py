@@ -92,7 +92,7 @@ def _points(sweep: Sweep, parse: Parse) -> Iterator[_Point]:
         _check_match(match, labels)
     base = tuple(map(parse, sweep.base))
     when = [(_sets(rule.match), tuple(map(parse, rule.set))) for rule in sweep.when]
-    exclude = [(_sets(rule.match), rule.reason) for rule in sweep.exclude]
+    exclude = [(_sets(rule.match), rule.reason) for rule in sweep.exclude if rule.holds]
     last = tuple(map(parse, sweep.last))
 
     order = sorted(axes, key=lambda axis: axis == "seed")  # stable: only the seed moves

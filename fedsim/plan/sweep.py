@@ -12,6 +12,7 @@
       - {match: {algorithm: fedprox}, set: ["tune.grid.algorithm.mu=[0.01,0.1]"]}
     exclude:                                     # cells that make no sense, and why
       - {match: {algorithm: [local], split: skewed}, reason: nobody to learn from}
+      - {match: {data: mine}, missing: mine.csv, reason: no mine.csv}  # only where that file is not there
     reduced:                                     # the small variant: more overrides, fewer values
       base: [rounds=10]
       grid: {algorithm: [local, fedavg], seed: "range(0,2)"}
@@ -47,10 +48,15 @@ class When:
 
 @dataclass(frozen=True, kw_only=True)
 class Exclude:
-    """Cells left out, and why."""
+    """Cells left out, and why. missing: a file, without which they are left out, and with which not."""
 
     match: dict[str, Any]
     reason: str
+    missing: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.missing is None or not Path(self.missing).exists()
 
 
 @dataclass(frozen=True, kw_only=True)

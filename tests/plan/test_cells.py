@@ -75,6 +75,17 @@ def test_excluded_cells_are_left_out_for_a_reason(compose, parse):
     ]
 
 
+def test_cells_are_left_out_where_a_file_is_missing(compose, parse, tmp_path):
+    mine = tmp_path / "mine.csv"
+    rule = Exclude(match={"split": "skewed"}, reason=f"no {mine.name}", missing=str(mine))
+    sweep = Sweep(grid=GRID, exclude=(rule,))
+    assert "skewed" not in {c.labels["split"] for c in cells(sweep, compose, parse)}
+    assert {reason for _, reason in excluded(sweep, parse)} == {"no mine.csv"}
+    mine.touch()
+    assert "skewed" in {c.labels["split"] for c in cells(sweep, compose, parse)}
+    assert excluded(sweep, parse) == []
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
