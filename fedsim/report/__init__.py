@@ -111,7 +111,8 @@ def check(
             committed.is_dir(), f"{committed} has no committed tables; write them there once and commit them"
         )
         spec, rows = _load(store_root, spec_path, runs, figures=False)
-        return compare(tables(rows, spec, stale), committed)
+        # A small variant lacks some values: a table of these is no drift, unless it was committed.
+        return compare(tables(rows, spec, stale, without_runs=[]), committed)
 
 
 def _load(store_root: Path, spec_path: Path, runs: Runs, figures: bool = True) -> tuple[ReportSpec, Rows]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fedsim.report.drawing import (
+    ACROSS,
     LINES,
     MARKERS,
     Drawing,
@@ -58,7 +59,7 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
         replace(spec, by=spec.x),
         rows,
     )
-    fig, axes = panels(len(sites), 1.6 + 2.1 * len(sites) if len(sites) > 1 else 6.4, 3.4)
+    fig, axes = panels(len(sites), 1.6 + 2.1 * min(len(sites), ACROSS) if len(sites) > 1 else 6.4, 3.4)
     looks, metric = looks_of(methods, spec), say(spec.metric, labels)
     count: set[int] = set()
     points: list[Point] = []
@@ -91,7 +92,8 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
         ax.set_xlabel(say(spec.x, labels))
         if site is not None:
             ax.set_title(say(site, labels), fontsize=9)
-    axes[0].set_ylabel(metric)
+    for ax in axes[::ACROSS]:
+        ax.set_ylabel(metric)
     fig.suptitle(
         spec.title or f"{metric} against {say(spec.x, labels)}",
         x=0.01,

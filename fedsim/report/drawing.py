@@ -108,11 +108,18 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return fig, fig.add_subplot()
 
 
+ACROSS = 4  # panels in a row
+
+
 def panels(count: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """Axes side by side, on one scale."""
-    fig = Figure(figsize=(width + 1.6, height), dpi=160, layout="constrained")
+    """Axes on one scale, up to `ACROSS` side by side. width: of a row; height: of each row, in inches."""
+    lines = -(-count // ACROSS)
+    fig = Figure(figsize=(width + 1.6, height * lines), dpi=160, layout="constrained")
     FigureCanvasAgg(fig)
-    return fig, list(fig.subplots(1, count, sharey=True, squeeze=False)[0])
+    axes = list(fig.subplots(lines, min(count, ACROSS), sharey=True, squeeze=False).flat)
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return fig, axes[:count]
 
 
 def beside(ax: Axes, text: str, at: Any, offset: Any, system: Any, **look: Any) -> None:
