@@ -38,7 +38,7 @@ def test_a_sweep_is_found_by_name_folder_or_file(here):
 
 
 def test_the_current_folder_wins_over_what_comes_with_fedsim(here):
-    assert read("heart_disease").grid.keys() == {"algorithm", "split", "seed"}
+    assert read("heart_disease").grid.keys() == {"algorithm", "split", "epsilon", "seed"}
     lay(here / "experiments" / "heart_disease", "name: heart_disease\nbase: [rounds=3]\n")
     assert read("heart_disease").base == ("rounds=3",)
 
