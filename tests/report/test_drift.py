@@ -86,3 +86,15 @@ def test_counts_are_exact_and_differences_have_twice_the_band(tmp_path: Path, pu
     assert drifts(1, mean=1000.001) == [("mean", 0.0)]
     assert drifts(2, difference=0.019, p=0.4) == []
     assert drifts(2, difference=0.021) == [("difference", 0.02)]
+
+
+def test_a_table_without_runs_drifts_only_where_it_was_committed(tmp_path: Path, experiment: Any) -> None:
+    spec = tmp_path / "tables.yaml"
+    args = ("demo", tmp_path / "store", spec)
+    report.write(*args, tmp_path / "out", experiment)
+    committed = tmp_path / "out/tables"
+    later = "{name: later, title: t, rows: [split], metrics: [auroc], where: {algorithm: newton}}"
+    spec.write_text(spec.read_text().replace("tables:\n", f"tables:\n  - {later}\n", 1))
+    assert report.check(*args, committed, experiment) == []
+    (committed / "later.csv").write_text("split\n")
+    assert [(d.table, d.new) for d in report.check(*args, committed, experiment)] == [("later", "absent")]
