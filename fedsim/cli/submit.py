@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from fedsim.base import FAILED, SUCCESS, Interrupted, RequestError, build, requi
 from fedsim.cli import output, requested, stopping
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
-from fedsim.config import RayExecutor
+from fedsim.config import Experiment, RayExecutor
 from fedsim.config.slurm import SlurmConfig
 
 OPTION = "slurm"
@@ -60,9 +60,9 @@ def main(options: Options) -> int:
     if not missing:
         print(", ".join([*said, "nothing to submit"]), file=options.out)
         return SUCCESS
-    tasks = plan.cut(
-        {run: request.cells[run].experiment for run in missing}, cfg.tasks, _measured(request, stored)
-    )
+    experiments = {run: request.cells[run].experiment for run in missing}
+    together = _begun(request, experiments, slurm.earlier(parent))
+    tasks = plan.cut(experiments, cfg.tasks, _measured(request, stored), together)
     print(", ".join([*said, f"{len(missing)} to run in {len(tasks)} tasks"]), file=options.out, flush=True)
 
     submission = slurm.Submission(
@@ -140,6 +140,27 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
             cfg.nodes == 1 or isinstance(executor, RayExecutor),
             f"slurm.nodes={cfg.nodes} needs executor=ray; executor={executor.name} works on one node",
         )
+
+
+def _begun(
+    request: Request, experiments: Mapping[str, Experiment], earlier: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """What is left of earlier tasks and has a checkpoint, which only the same runs side by side can use."""
+    from fedsim.store import checkpoint
+
+    keys = plan.structure_keys(experiments)
+    found: list[list[str]] = []
+    taken: set[str] = set()
+    for runs in earlier:
+        alike: dict[str, list[str]] = {}
+        for run in runs:
+            if run in experiments and run not in taken:
+                alike.setdefault(keys[run], []).append(run)
+        for group in alike.values():
+            if checkpoint.begun(request.store, group):
+                found.append(group)
+                taken.update(group)
+    return found
 
 
 def _measured(request: Request, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

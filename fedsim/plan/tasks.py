@@ -21,7 +21,12 @@ class Task:
     cost: float
 
 
-def cut(experiments: Mapping[str, Experiment], most: int, measured: Mapping[str, float]) -> list[Task]:
+def cut(
+    experiments: Mapping[str, Experiment],
+    most: int,
+    measured: Mapping[str, float],
+    together: Sequence[Sequence[str]] = (),
+) -> list[Task]:
     """At most `most` tasks of about equal cost, the longest first; every run is in one.
 
     Runs of one compiled structure are split only where they cost more than a task's share; what a process
@@ -32,19 +37,23 @@ def cut(experiments: Mapping[str, Experiment], most: int, measured: Mapping[str,
     Args:
       experiments: run id -> experiment, of what is to be done.
       measured: structure -> seconds of one run, for those that are known.
+      together: runs that go on from one checkpoint; each of these groups is a task of its own.
     """
     work = {run: lane_rounds(experiment) for run, experiment in experiments.items()}
     of = structure_keys(experiments)
     pace = [measured[of[run]] / work[run] for run in experiments if of[run] in measured]
     per_round = fmean(pace) if pace else 1.0
     cost = {run: measured.get(of[run], work[run] * per_round) for run in experiments}
-    share = sum(cost.values()) / most
+    own = [Task(tuple(runs), sum(cost[run] for run in runs)) for runs in together]
+    begun = {run for task in own for run in task.runs}
+    rest = {run: experiment for run, experiment in experiments.items() if run not in begun}
+    share = sum(cost[run] for run in rest) / max(1, most - len(own))
 
     alike: dict[tuple[int, bool], dict[str, list[str]]] = {}
-    for run, experiment in experiments.items():
+    for run, experiment in rest.items():
         process = (experiment.numerics.threads, experiment.numerics.x64)
         alike.setdefault(process, {}).setdefault(of[run], []).append(run)
-    tasks: list[Task] = []
+    tasks = own
     for structures in alike.values():
         pieces = [piece for runs in structures.values() for piece in _split(runs, cost, share)]
         room = max(1, round(sum(p.cost for p in pieces) / share))

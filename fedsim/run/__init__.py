@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedsim.base import FedsimError, Interrupted, RequestError, digest
+from fedsim.base import FedsimError, Interrupted, RequestError
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.progress import Progress, Silent
-from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id
+from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkpoint, run_id
 
 __all__ = ["Outcome", "Progress", "run_experiments"]
 
@@ -218,20 +218,20 @@ class Machine:
         from fedsim.run.train import Memo
 
         assert self._numerics is not None
-        owner = digest([job.run for job in pack])
-        folder = self.root / ".checkpoints"
+        runs = [job.run for job in pack]
         every = pack[0].experiment.executor.checkpoint_seconds
 
         def advance(rounds: float) -> None:
             hold.advance(rounds)
             self.shown.advance(rounds)
 
+        def memo(stem: Path) -> Memo:
+            return Memo(stem, stem.name, every, self.shown.note, self.stopped)
+
         bench = Bench(
             sources=self.sources,
             engine=lambda lanes: self._engine(pack[0].experiment, lanes),
-            memo=lambda phase: Memo(
-                folder / f"{owner}-{phase}", f"{owner}-{phase}", every, self.shown.note, self.stopped
-            ),
+            memo=lambda phase: memo(checkpoint.stem_of(self.root, runs, phase)),
             advance=advance,
             device_kind=f"{self._ask(pack[0].experiment, 'device_kind')} threads {self._numerics.threads}",
         )
@@ -239,11 +239,8 @@ class Machine:
 
     def forget(self, pack: list[Any]) -> None:
         """Drop the checkpoints of a pack that is stored."""
-        from fedsim.store import checkpoint
-
-        owner = digest([job.run for job in pack])
-        for phase in ("tune", "final"):
-            checkpoint.discard(self.root / ".checkpoints" / f"{owner}-{phase}")
+        for phase in checkpoint.PHASES:
+            checkpoint.discard(checkpoint.stem_of(self.root, [job.run for job in pack], phase))
 
     def close(self) -> None:
         self._side.shutdown()

@@ -4,7 +4,7 @@ from fedsim.slurm.commands import Element, elements
 from fedsim.slurm.local import run_here
 from fedsim.slurm.scheduler import Slurm
 from fedsim.slurm.script import batch
-from fedsim.slurm.submission import Submission, queued, submit, written
+from fedsim.slurm.submission import Submission, earlier, queued, submit, written
 
 FOLDER = "slurm"  # of a sweep's submissions, beside its tables
 
@@ -14,6 +14,7 @@ __all__ = [
     "Slurm",
     "Submission",
     "batch",
+    "earlier",
     "elements",
     "queued",
     "run_here",

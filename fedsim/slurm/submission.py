@@ -94,6 +94,12 @@ def submit(path: Path) -> str:
     return job
 
 
+def earlier(parent: Path) -> list[list[str]]:
+    """The run ids of every task that was submitted from the folders in `parent`."""
+    files = sorted(parent.glob(f"*/{script.TASKS}"))
+    return [runs for path in files for runs in tasks.read(path).values()]
+
+
 def queued(parent: Path) -> dict[str, Element]:
     """Run id -> the task that will see to it, of what was submitted from the folders in `parent`.
 

@@ -6,17 +6,19 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedsim.base import FedsimError
+from fedsim.base import FedsimError, digest
 from fedsim.store import arrays as files
 from fedsim.store.identity import plain
 
+FOLDER = ".checkpoints"  # in the store
+PHASES = ("tune", "final")
 Stem = str | os.PathLike[str]
 
 
@@ -73,6 +75,16 @@ def load(
         then = f"going on from {path.name}" if found else "no earlier one is whole, starting over"
         notice(f"damaged checkpoint {', '.join(damaged)}; {then}")
     return found
+
+
+def stem_of(root: str | os.PathLike[str], runs: Sequence[str], phase: str) -> Path:
+    """Where the store at `root` keeps the checkpoints of runs that train side by side, in this order."""
+    return Path(root) / FOLDER / f"{digest(list(runs))}-{phase}"
+
+
+def begun(root: str | os.PathLike[str], runs: Sequence[str]) -> bool:
+    """Whether these runs, side by side in this order, have a checkpoint in the store at `root`."""
+    return any(path.exists() for phase in PHASES for path in _paths(stem_of(root, runs, phase)))
 
 
 def discard(stem: Stem) -> None:

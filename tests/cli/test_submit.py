@@ -7,6 +7,7 @@ import pytest
 
 from fedsim.cli.submit import settings
 from fedsim.config.slurm import SlurmConfig
+from fedsim.store import checkpoint
 
 
 @pytest.fixture
@@ -67,6 +68,18 @@ def test_what_is_queued_is_not_submitted_again(fedsim, engine, tiny, here, slurm
     slurm("squeue", f"printf '{job}|4712|0|RUNNING|n1\\n'")  # by hand: another number, the same name
     left = 4 - of_first
     assert f"{of_first} queued or running, {left} to run in" in fedsim("submit tiny --dry-run").out
+
+
+def test_runs_with_a_checkpoint_stay_together(fedsim, engine, tiny, here, slurm):
+    assert fedsim("submit tiny slurm.tasks=2").code == 0
+    rows = [line.split() for line in (folder_of(here) / "tasks.txt").read_text().splitlines()[1:]]
+    runs = [row[1] for row in rows if row[3:] and row[2] == "algorithm=fedavg," and row[0] == rows[0][0]]
+    assert len(runs) > 1
+    checkpoint.save(checkpoint.stem_of(here / "results" / "store", runs, "final"), {}, {})
+    shown = fedsim("submit tiny --dry-run slurm.tasks=4").out.split("# task, run, cell\n")[1]
+    of = {line.split()[1]: line.split()[0] for line in shown.splitlines()[:4]}
+    assert len(of) == 4 and len({of[run] for run in runs}) == 1
+    assert not {of[run] for run in runs} & {task for run, task in of.items() if run not in runs}
 
 
 def test_a_dry_run_shows_all_and_does_nothing(fedsim, engine, tiny, here, slurm):

@@ -58,6 +58,14 @@ def test_what_was_measured_decides():
     assert lane_rounds(longer["l0"]) == 2 * lane_rounds(PLAIN)
 
 
+def test_what_goes_on_from_one_checkpoint_is_a_task_of_its_own():
+    asked = runs(PLAIN, 9)
+    tasks = cut(asked, 4, {}, together=[["r3", "r1"]])
+    assert ("r3", "r1") in [t.runs for t in tasks] and len(tasks) == 4
+    assert sorted(run for t in tasks for run in t.runs) == sorted(asked)
+    assert [t.runs for t in cut(runs(PLAIN, 2), 4, {}, together=[["r0", "r1"]])] == [("r0", "r1")]
+
+
 def test_many_keys_are_those_of_each():
     asked = runs(PLAIN, 3) | runs(OTHER, 2, "o") | {"x": replace(PLAIN, rounds=9)}
     found = structure_keys(asked)
