@@ -217,7 +217,7 @@ def _settings(root: Path, nodes: list[str], cpus: int, grace: int, ports: list[i
         "EnforcePartLimits": "ALL",  # what can never run is refused at once
         "ReturnToService": 2,
         "SlurmdTimeout": 6,
-        "KillWait": 4,
+        "KillWait": 20,
         "CompleteWait": 0,
         "MinJobAge": 600,
         "JobRequeue": 1,
