@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from fedsim.metrics import RANGE
 from fedsim.report.intervals import Interval, cut, mean_interval
-from fedsim.report.rows import Rows, Value, chosen, options, plain
+from fedsim.report.rows import Rows, Value, keeper, options, plain
 from fedsim.report.spec import FigureSpec
 
 # Okabe and Ito 2008: told apart under every common colour blindness. Yellow is left out: too pale.
@@ -130,10 +130,11 @@ def beside(ax: Axes, text: str, at: Any, offset: Any, system: Any, **look: Any) 
 
 def left_out(rows: Rows, spec: FigureSpec) -> list[str]:
     """What a reader must know of runs that the figure should show and cannot."""
-    runs = [run for run in rows.runs if chosen(run, {d: w for d, w in spec.where.items() if d != spec.by})]
+    others = {d: w for d, w in spec.where.items() if d != spec.by}
+    runs = list(filter(keeper(others), rows.runs))
     if spec.by in spec.where:
         shown = [*options(spec.where[spec.by]), spec.baseline]
-        runs = [run for run in runs if chosen(run, {spec.by: shown})]
+        runs = list(filter(keeper({spec.by: shown}), runs))
     diverged = sum(run.diverged for run in runs)
     unfinished = sum(not run.done for run in runs) - diverged + len(rows.missing)
     words = [f"{diverged} diverged"] * bool(diverged) + [f"{unfinished} did not finish"] * bool(unfinished)

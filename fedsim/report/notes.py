@@ -9,7 +9,7 @@ from fedsim.metrics import HIGHER_IS_BETTER, TARGET
 from fedsim.report.intervals import NOTE, STRATIFIED
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
-from fedsim.report.rows import Key, Rows, chosen
+from fedsim.report.rows import Key, Rows, keeper
 from fedsim.report.spec import Published, TableSpec
 from fedsim.report.words import say
 
@@ -80,8 +80,8 @@ def notes(
 
 def _one_split(rows: Rows, spec: TableSpec) -> bool:
     """Whether who tests what is the publishers' choice, and no seed's."""
-    shown = [run.manifest.get("experiment") or {} for run in rows.runs if chosen(run, spec.where)]
-    return bool(shown) and all(e.get("split", {}).get("name") == "published" for e in shown)
+    shown = {run.about.get("split") for run in filter(keeper(spec.where), rows.runs)}
+    return shown == {"published"}
 
 
 def _gaps(

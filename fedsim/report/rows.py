@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
 from fedsim.report.spec import INSIDE, Level
-from fedsim.store import gathered
+from fedsim.store import ResultStore, gathered
 
 ALL_FOLDS = -1  # the replica that holds every fold's out-of-fold predictions together
 
@@ -33,27 +34,35 @@ class NoRuns(RequestError):
 
 @dataclass(frozen=True)
 class Run:
-    """A run in the store: its manifest, and its options where a table asks for them."""
+    """A run in the store: of its manifest what is kept beside it, and the rest where a table asks."""
 
     id: str
     folder: Path
-    manifest: dict[str, Any]
+    about: Mapping[str, Any]
 
     @property
     def done(self) -> bool:
-        return bool(self.manifest.get("status") == "done")
+        return bool(self.about.get("status") == "done")
 
     @property
     def diverged(self) -> bool:
-        return bool(self.manifest.get("status") == "diverged")
+        return bool(self.about.get("status") == "diverged")
 
-    @property
+    @cached_property
     def cell(self) -> dict[str, Any]:
-        return dict(self.manifest.get("cell") or {})
+        return dict(self.about.get("cell") or {})
+
+    @cached_property
+    def labels(self) -> dict[str, Value]:
+        return {dimension: plain(value) for dimension, value in self.cell.items()}
 
     @property
     def seed(self) -> Value:
         return self.label("seed")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "manifest.json").read_text(encoding="utf-8")))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -65,8 +74,8 @@ class Run:
         Raises:
           RequestError: it has neither.
         """
-        if dimension in self.cell:
-            return plain(self.cell[dimension])
+        if dimension in self.labels:
+            return self.labels[dimension]
         node: Any = self.config
         for part in dimension.split("."):
             if not isinstance(node, Mapping) or part not in node:
@@ -77,9 +86,11 @@ class Run:
 
 
 def plain(value: Any) -> Value:
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
     if isinstance(value, Mapping) and "name" in value:
-        value = value["name"]
-    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value, sort_keys=True)
+        return plain(value["name"])
+    return json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -118,38 +129,28 @@ def read(
     Raises:
       RequestError: none of the runs is in the store, or a file of one of them is damaged.
     """
-    wanted = None if metrics is None else set(metrics)
+    wanted = None if metrics is None else {*metrics, *_KEYS}
     groups = set(levels) & {"site", "client"}
-    overall = bool(set(levels) - groups)
-    found: list[Run] = []
-    missing: list[str] = []
-    done: dict[str, int] = {}
-    kinds = ["rounds"] * overall + ["clients"] * bool(groups)
-    for run in runs:
-        folder = store / run
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            missing.append(run)
-            continue
-        if manifest.get("status") == "done":
-            done[run] = len(found)
-        found.append(Run(run, folder, manifest))
-    require(found, f"none of the {len(missing)} runs asked for is in {store}; run the sweep first")
-    labels = tuple(dict(cell) for cell in runs.values()) if isinstance(runs, Mapping) else None
+    kinds = ["rounds"] * bool(set(levels) - groups) + ["clients"] * bool(groups)
+    about = ResultStore(store).about(runs)
+    require(about, f"none of the {len(runs)} runs asked for is in {store}; run the sweep first")
+    found = tuple(Run(run, store / run, about[run]) for run in runs if run in about)
+    place = {run.id: at for at, run in enumerate(found) if run.done}
+    at = np.array(list(place.values()), np.int64)
     tables = {kind: pa.table({"run": []}) for kind in ("rounds", "clients")}
-    known: dict[str, frozenset[str]] = {kind: frozenset() for kind in tables}
+    columns: dict[str, frozenset[str]] = dict.fromkeys(tables, frozenset())
     for kind in kinds:
-        table, there = gathered.read(store, kind, list(done), _part)
-        known[kind] = frozenset(there) - _KEYS
-        metrics_read = known[kind] if wanted is None else known[kind] & wanted
-        at = np.array(list(done.values()), np.int64)[table["run"].to_numpy()]
-        table = table.select([c for c in there if c in _KEYS | metrics_read])
-        tables[kind] = table.append_column("run", pa.array(at))
-    return Rows(tuple(found), labels, tuple(missing), **tables, columns=known)
+        table, names = gathered.read(store, kind, list(place), _part)
+        columns[kind] = frozenset(names) - _KEYS
+        table = table.select([c for c in names if wanted is None or c in wanted] + ["run"])
+        tables[kind] = table.set_column(table.num_columns - 1, "run", pa.array(at[table["run"].to_numpy()]))
+    labels = tuple(dict(cell) for cell in runs.values()) if isinstance(runs, Mapping) else None
+    missing = tuple(run for run in runs if run not in about)
+    return Rows(found, labels, missing, **tables, columns=columns)
 
 
 def _part(path: Path) -> pa.Table:
+    """Rows of one run, text as text: some writers store dictionaries, of which each file has its own."""
     try:
         # In one piece: small files are not worth threads that read ahead.
         with pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False) as file:
@@ -158,7 +159,6 @@ def _part(path: Path) -> pa.Table:
         raise RequestError(
             f"{path} is absent or damaged though its run is done; remove {path.parent} and sweep again"
         ) from None
-    # Some writers store text as dictionaries, of which each file has its own.
     for i, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(i, column.name, table.column(i).cast(pa.string()))
@@ -170,7 +170,24 @@ def _part(path: Path) -> pa.Table:
 
 def chosen(run: Run, where: Mapping[str, Any]) -> bool:
     """Whether the labels of `run` are among those that `where` keeps."""
-    return all(_among(run.label(d), wanted) for d, wanted in where.items() if d not in INSIDE)
+    return keeper(where)(run)
+
+
+def keeper(where: Mapping[str, Any]) -> Callable[[Run], bool]:
+    """`chosen` for many runs: each value is looked for once."""
+    wanted = {d: w for d, w in where.items() if d not in INSIDE}
+    known: dict[tuple[str, Value], bool] = {}
+
+    def keeps(run: Run) -> bool:
+        for dimension, values in wanted.items():
+            key = dimension, run.label(dimension)
+            if key not in known:
+                known[key] = _among(key[1], values)
+            if not known[key]:
+                return False
+        return True
+
+    return keeps
 
 
 def options(wanted: Any) -> list[Any]:
@@ -205,23 +222,21 @@ def observe(
     label = level if level in ("site", "client") else "aggregate"
     points = _points(rows, level, metrics, dimensions, where, at)
     outside = [d for d in dimensions if d not in INSIDE]
-    kept = {i: [r.label(d) for d in outside] for i, r in enumerate(rows.runs) if r.done and chosen(r, where)}
+    keeps = keeper(where)
+    kept = {i: [r.label(d) for d in outside] for i, r in enumerate(rows.runs) if r.done and keeps(r)}
+    # Where each dimension stands in (the run's labels, set, name or aggregate, round, metric).
+    order = [*outside, "set", label, "round", "metric"]
+    for dimension in dimensions if points else ():
+        require(dimension in order, f"rows from {level} have no {dimension}; use from: {dimension}")
+    at_places = itemgetter(*map(order.index, dimensions), len(order))  # one more, so that it gives a tuple
     found: dict[Key, dict[Value, float]] = {}
     owner: dict[tuple[Key, Value], int] = {}
     for i, inside, values in points:
         if i not in kept:
             continue
-        own: dict[str, Value] = dict(zip(outside, kept[i], strict=True))
-        own |= {"set": inside[0], label: inside[1], "round": inside[2]}
+        seed = rows.runs[i].seed
         for metric, value in zip(metrics, values, strict=True):
-            own["metric"] = metric
-            try:
-                key = tuple(own[d] for d in dimensions)
-            except KeyError as error:
-                raise RequestError(
-                    f"rows from {level} have no {error.args[0]}; use from: {error.args[0]}"
-                ) from None
-            seed = rows.runs[i].seed
+            key: Key = at_places((*kept[i], *inside, metric, None))[:-1]
             if (key, seed) in owner:
                 raise RequestError(_twice(rows, owner[key, seed], i, dimensions, key, seed))
             owner[key, seed] = i

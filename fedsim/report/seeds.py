@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedsim.report.intervals import Interval, mean_interval, stratified
-from fedsim.report.rows import Key, Rows, Run, Value, chosen, plain
+from fedsim.report.rows import Key, Rows, Run, Value, keeper, plain
 from fedsim.report.spec import INSIDE, TableSpec
 
 BETWEEN = "/"  # a stratum and a seed, where cells have strata
@@ -54,8 +54,9 @@ class Seeds:
         self.runs: dict[Key, dict[Value, str]] = {}
         self.lost: dict[Key, None] = {}
         seen: dict[Value, None] = {}
+        keeps = keeper(spec.where)
         for run in rows.runs:
-            if chosen(run, spec.where):
+            if keeps(run):
                 seed = replicate([run.label(d) for d in spec.strata], run.seed)
                 seen[seed] = None
                 key = tuple(run.label(d) for d in outside)
@@ -71,7 +72,7 @@ class Seeds:
             if all(known <= cell.keys() and "seed" in cell for cell in rows.planned):
                 self.planned = {}
                 for cell in rows.planned:
-                    if chosen(Run("", Path(), {"cell": cell}), spec.where):
+                    if keeps(Run("", Path(), {"cell": cell})):
                         key = tuple(plain(cell[d]) for d in outside)
                         seed = replicate([plain(cell[d]) for d in spec.strata], plain(cell["seed"]))
                         self.planned.setdefault(key, []).append(seed)

@@ -56,7 +56,7 @@ def sources(rows: Rows, stale: str) -> list[str]:
     counts: dict[str, int] = {}
     for run in rows.runs:
         if run.done or run.diverged:
-            source = str(run.manifest.get("source"))
+            source = str(run.about.get("source"))
             counts[source] = counts.get(source, 0) + 1
     if len(counts) < 2:
         return []

@@ -203,10 +203,14 @@ class ResultStore:
         found = self.summaries(asked)
         return {run: found[run]["state"] if run in found else "missing" for run in asked}
 
+    def about(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Of those runs that are stored what `store.summaries` keeps of manifests. Made for thousands."""
+        present = set(self._names())
+        return summaries.read(self.root, [run for run in ids if run in present], self._manifest)
+
     def summaries(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Of those runs that are stored: state, error and seconds. Made for thousands of runs."""
-        present = set(self._names())
-        found = summaries.read(self.root, [run for run in ids if run in present], self._manifest)
+        found = self.about(ids)
         return {
             run: {"state": self._state(kept), "error": kept["error"], "seconds": kept["seconds"]}
             for run, kept in found.items()

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-KEPT = ("status", "source", "modules", "error", "seconds")
+KEPT = ("status", "source", "modules", "error", "seconds", "cell")
 _FILE = ".summaries.json"
-_VERSION = 1  # of the file's form
+_VERSION = 2  # of the file's form
 _FEW = 64  # runs that are faster read than looked up, and fresh ones that are not worth writing it
 
 Stamp = list[int]
@@ -27,7 +27,8 @@ Entries = dict[str, tuple[Stamp, dict[str, Any]]]
 def read(
     root: Path, runs: Iterable[str], manifest: Callable[[str], dict[str, Any] | None]
 ) -> dict[str, dict[str, Any]]:
-    """Run -> the `KEPT` values of its manifest, of those `runs` that are stored; `manifest` reads one."""
+    """Run -> the `KEPT` values of its manifest and its split's name, of those `runs` that are stored;
+    `manifest` reads one."""
     asked = list(runs)
     if len(asked) < _FEW:
         return {run: _few(found) for run in asked if (found := manifest(run)) is not None}
@@ -52,7 +53,8 @@ def read(
 
 
 def _few(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: manifest.get(name) for name in KEPT}
+    split = (manifest.get("experiment") or {}).get("split") or {}
+    return {name: manifest.get(name) for name in KEPT} | {"split": split.get("name")}
 
 
 def stamp(path: str) -> Stamp | None:

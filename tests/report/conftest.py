@@ -58,7 +58,7 @@ def put(tmp_path: Path) -> Put:
             pq.write_table(pa.table(dict(predictions)), folder / "predictions.parquet")
         config = f"seed: {cell.get('seed', 0)}\ntask: {{name: logistic, l2: 0.5}}\n"
         (folder / "config.yaml").write_text(config)
-        about = {"status": status, "source": source, "cell": dict(cell), **manifest}
+        about = {"run": run, "status": status, "source": source, "cell": dict(cell), **manifest}
         (folder / "manifest.json").write_text(json.dumps(about))
         return run
 

@@ -143,7 +143,7 @@ def test_summaries_are_never_trusted_over_the_folders(hundred, monkeypatch):
         "stale",
     )
     # Copied elsewhere, or spoilt, it is read anew.
-    for text in ("{", "[]", '{"version": 0, "runs": {}}', '{"version": 1, "runs": {"003": [[1, 2, 3], {}]}}'):
+    for text in ("{", "[]", '{"version": 0, "runs": {}}', '{"version": 2, "runs": {"003": [[1, 2, 3], {}]}}'):
         (hundred.root / ".summaries.json").write_text(text)
         assert ResultStore(hundred.root, source="newer").states(runs) == states
     # A folder that may not be written is read all the same.
