@@ -49,7 +49,9 @@ def show(difference: Difference, spec: TableSpec) -> str:
 
     def signed(value: float) -> str:
         text = spec.show(difference.metric, value)
-        return text if text.startswith("−") or not text.strip("0.%") else f"+{text}"
+        if not text.strip("−0.%"):  # zero as shown
+            return text.lstrip("−")
+        return text if value < 0 else f"+{text}"
 
     text = f"Δ {signed(difference.mean)}"
     if difference.low is not None and difference.high is not None:

@@ -42,6 +42,8 @@ def test_cells_show_the_paired_difference_to_the_reference(tmp_path: Path, put: 
     assert "| local | 0.675 [0.573, 0.777] (8) |" in text
     assert "Δ: mean difference to algorithm local on common seeds" in text
     assert "permutation test of signs" in text and "Holm" in text and "cannot give a p" not in text
+    tiny = three_seeds(put, {"base": (0.5, 0.5), "less": (0.49999, 0.49998)})
+    assert "Δ 0.000 [0.000, 0.000]" in build(tmp_path, tiny, reference={"algorithm": "base"}).markdown()
     lines = {line["algorithm"]: line for line in csv.DictReader(io.StringIO(table.csv()))}
     assert float(lines["fedavg"]["difference"]) == found.mean and lines["fedavg"]["pairs"] == "8"
     assert lines["local"]["difference"] == "" and float(lines["fedavg"]["low"]) < 0.7
