@@ -8,6 +8,7 @@ one run, under the others' ids and labels. Each time is of one process, from its
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -27,9 +28,8 @@ CODE = """
 import sys
 from pathlib import Path
 from fedsim import report
-from fedsim.store import ResultStore
 store, spec = Path(sys.argv[1]), Path(sys.argv[2])
-runs = ResultStore(store).ids()
+runs = sorted(folder.name for folder in store.iterdir() if folder.name[0] != ".")
 spec, rows = report._load(store, spec, runs, figures=False)
 print(sum(cell.seeds for table in report.tables(rows, spec, "keep") for _, cell in table.each()))
 """
@@ -62,9 +62,15 @@ def main(root: Path, count: int = 10_000) -> None:
     spec = plan.read(NAME).folder
     assert spec is not None
     for state in ("from the runs' files", "kept", "kept"):
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), _used()
         subprocess.run([sys.executable, "-c", CODE, str(root), str(spec / "tables.yaml")], check=True)
-        print(f"{len(cells):,} runs, {state}: {time.perf_counter() - begin:.1f} s", flush=True)
+        took = f"{time.perf_counter() - begin:.1f} s, {_used() - used:.1f} s of processor time"
+        print(f"{len(cells):,} runs, {state}: {took}", flush=True)
+
+
+def _used() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":
