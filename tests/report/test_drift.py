@@ -10,10 +10,11 @@ import pytest
 
 from fedsim import report
 from fedsim.base import RequestError
-from tests.report.made import Put
+from tests.report.made import SPEC, Put
 
 
 def test_check_finds_what_moved_beyond_the_band(tmp_path: Path, experiment: Any) -> None:
+    (tmp_path / "tables.yaml").write_text(SPEC.split("figures")[0])
     args = ("demo", tmp_path / "store", tmp_path / "tables.yaml")
     report.write(*args, tmp_path / "out", experiment)
     committed = tmp_path / "out/tables"
