@@ -43,10 +43,12 @@ start() { # start NODE OPTION ...: Ray on NODE, as a step that lasts as long as 
   shift
   ip=$(address "$node")
   srun --overlap --mem=0 --nodes=1 --ntasks=1 --nodelist="$node" bash -c '
-    trap "kill \$child 2> /dev/null" TERM
     temporary=$1; shift
     "$@" & child=$!
-    while kill -0 $child 2> /dev/null; do wait $child || true; done
+    # Told by the token, since an srun that is ended kills its step.
+    while kill -0 $child 2> /dev/null && [[ -e $RAY_AUTH_TOKEN_PATH ]]; do sleep 0.5; done
+    kill $child 2> /dev/null
+    wait $child
     rm -rf "$temporary"' step "$temporary" \
     "${ray[@]}" start "$@" --node-ip-address="$ip" --num-cpus="${SLURM_CPUS_PER_TASK:-1}" \
     --min-worker-port=0 --max-worker-port=0 --disable-usage-stats --block \
@@ -62,7 +64,15 @@ ready() { # ready NODE: until Ray says that it runs there
     sleep 0.5
   done
 }
-end() { kill "${steps[@]}" 2> /dev/null || true; rm -rf "$room"; }
+end() { # Ray ends on every node once the token is gone; what does not is killed
+  rm -f "$room/token"
+  for ((i = 0; i < 40; i++)); do
+    kill -0 "${steps[@]}" 2> /dev/null || break
+    sleep 0.5
+  done
+  kill "${steps[@]}" 2> /dev/null || true
+  rm -rf "$room"
+}
 trap end EXIT
 
 start "${nodes[0]}" --head --port="$port" --include-dashboard=false --temp-dir="$temporary"

@@ -14,6 +14,11 @@ while kill -0 "$child" 2> /dev/null; do
 done
 wait "$child"
 code=$?
+# Where there are several nodes, ray.sh cleans up after the command.
+for ((i = 0; i < 60; i++)); do
+  [[ -e $folder/ray/${SLURM_JOB_ID:-none} ]] || break
+  sleep 0.5
+done
 
 # 3: something is left to do. Above 128: killed by a signal. Once warned, whatever was torn down with it.
 again=
