@@ -98,7 +98,7 @@ lock: ## requirements*.lock from pyproject.toml
 	@test -x .cache/lock/bin/python || $(PYTHON) -m venv .cache/lock
 	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check $(UV)
 	@$(COMPILE) pyproject.toml --extra privacy --output-file requirements.lock $(ARGS)
-	@$(COMPILE) pyproject.toml --extra privacy --group dev --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
+	@$(COMPILE) pyproject.toml --extra privacy --extra tracking --group dev --constraints requirements.lock --output-file requirements-dev.lock $(ARGS)
 
 COMPILE = .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
   --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
