@@ -50,7 +50,10 @@ def main(options: Options) -> int:
     )
     folder = Path(options.folder) if options.folder else request.out / "export"
     if options.to in TRACKERS:
-        _track(store, request, runs, options.to, folder / options.to)
+        from fedsim.store import sinks
+
+        labels = {run: request.cells[run].labels for run in _having(store, runs, "rounds")}
+        sinks.write([options.to], store, folder, request.sweep.name, labels)
         if not options.quiet:
             print(f"{folder / options.to}: {len(runs)} runs", file=options.out)
         names: list[str] = []
@@ -91,21 +94,6 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
         mixed = len({isinstance(label, str) for label in labels}) > 1
         columns[axis] = pa.array([str(label) for label in labels] if mixed else labels)
     return pa.table(columns | {column: rows[column] for column in rows.column_names})
-
-
-def _track(store: Any, request: Request, runs: Sequence[str], tracker: str, folder: Path) -> None:
-    """Each run's rows by round, as `tracker` keeps them."""
-    from fedsim.store import sinks
-
-    found = {}
-    for run in _having(store, runs, "rounds"):
-        labels, rounds = request.cells[run].labels, store.read(run, "rounds").to_pylist()
-        if tracker == "tensorboard":
-            sinks.tensorboard(folder, run, labels, rounds)
-        else:
-            found[run] = labels, store.options(run), rounds
-    if tracker == "mlflow":
-        sinks.mlflow(folder, request.sweep.name, found)
 
 
 def _having(store: Any, runs: Sequence[str], name: str) -> list[str]:

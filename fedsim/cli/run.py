@@ -8,6 +8,7 @@ from typing import IO, Any
 from fedsim.base import FAILED, SUCCESS, RequestError, digest
 from fedsim.cli import audited, custom, output, progress, requested, stopping
 from fedsim.cli.arguments import Options, Parser, add_json, add_overrides, add_quiet
+from fedsim.config import APART
 
 # What `--json` promises; the rest of the manifest follows.
 PROMISED = (
@@ -72,7 +73,7 @@ def main(options: Options) -> int:
 
 def _key(experiment: dict[str, Any]) -> str:
     """Equal where a run's id is, for the same data."""
-    return digest({k: v for k, v in experiment.items() if k not in ("executor", "results")})
+    return digest({k: v for k, v in experiment.items() if k not in APART})
 
 
 def _manifest(store: Any, run: str, errors: dict[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from fedsim.base import build, choice, register, require
 from fedsim.config import (
@@ -176,6 +176,10 @@ class Evaluate:
         )
 
 
+APART = ("executor", "results", "sinks")
+"""Fields of an experiment that say where it is done and kept: with others it is the same run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything that fixes a run."""
@@ -201,6 +205,7 @@ class Experiment:
     tune: Tune = field(default_factory=Tune)
     evaluate: Evaluate = field(default_factory=Evaluate)
     results: str = "results/store"
+    sinks: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
@@ -287,6 +292,7 @@ def experiment(values: dict[str, Any]) -> Experiment:
 
 
 __all__ = [
+    "APART",
     "MEMBERS",
     "NO_PREPROCESS",
     "Accounted",

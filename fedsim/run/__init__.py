@@ -15,7 +15,7 @@ from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.progress import Progress, Silent
-from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkpoint, run_id
+from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkpoint, run_id, sinks
 
 __all__ = ["Outcome", "Progress", "run_experiments"]
 
@@ -91,6 +91,7 @@ def run_experiments(
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     for run in todo:
         asked = jobs[run].experiment
+        sinks.check(asked.sinks)
         if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
             sources.lanes(asked)  # what has no valid account is refused before anything is run
     packs: dict[str, list[str]] = {}
@@ -153,6 +154,9 @@ def _run(
             if result.error:
                 outcome.errors[job.run] = result.error
                 shown.note(f"{job.run} {result.status}: {result.error}")
+        ran = zip(pack, results, strict=True)
+        told = {job.run: job.cell for job, result in ran if job.run in stored and result.rounds}
+        sinks.write(pack[0].experiment.sinks, store, store.root, "fedsim", told)
         if stored.issuperset(job.run for job in pack):  # else another process goes on from them
             machine.forget(pack)
     return stored

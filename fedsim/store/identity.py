@@ -18,7 +18,7 @@ from typing import Any
 
 from fedsim import topology, world
 from fedsim.base import RequestError, digest, to_dict
-from fedsim.config import Experiment, SystemConfig, TracedSystem
+from fedsim.config import APART, Experiment, SystemConfig, TracedSystem
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NUMERIC = ("jax", "jaxlib", "flax", "optax", "numpy")  # their versions decide bits
@@ -28,7 +28,7 @@ OTHERS = ("fedsim-regions", "ray", "hydra-core", "pyarrow", "duckdb", "dp-accoun
 def run_id(experiment: Experiment, fingerprint: str) -> str:
     """16 hexadecimal digits for an experiment on data with this fingerprint.
 
-    Where the work happens (`executor`) and where rows are kept (`results`) are left out. Equal
+    Where the work happens (`executor`) and where rows are kept (`results`, `sinks`) are left out. Equal
     experiments have equal ids: 1 and 1.0 are the same number. A file that the world, the
     system or the topology reads counts by what it holds. Raises RequestError where it cannot be read.
     """
@@ -71,7 +71,7 @@ class RunIds:
         return self._texts[id(value)][1]
 
 
-_SHARED = sorted({f.name for f in dataclasses.fields(Experiment)} - {"executor", "results", "seed"})
+_SHARED = sorted({f.name for f in dataclasses.fields(Experiment)} - {*APART, "seed"})
 _shared = operator.attrgetter(*_SHARED)
 
 

@@ -4,14 +4,62 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fedsim.base import RequestError
+from fedsim.base import FedsimError, require
+
+if TYPE_CHECKING:
+    from fedsim.store import ResultStore
 
 _KEYS = ("round", "replica", "set", "aggregate")
-_INSTALL = "install it with: pip install 'fedsim-regions[tracking]'"
+_PACKAGE = {
+    "tensorboard": ("tensorboardX", "event files need tensorboardX"),
+    "mlflow": ("mlflow", "MLflow's file store needs mlflow-skinny"),
+}
+
+
+def check(trackers: Iterable[str]) -> None:
+    """Raises RequestError where what a tracker needs is not installed."""
+    for tracker in trackers:
+        package, what = _PACKAGE[tracker]
+        require(find_spec(package), f"{what}; install it with: pip install 'fedsim-regions[tracking]'")
+
+
+def write(
+    trackers: Iterable[str],
+    store: ResultStore,
+    folder: Path,
+    name: str,
+    runs: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Tell each tracker of `runs`, their rows by round, in `folder`/TRACKER.
+
+    Args:
+      name: of the experiment, in MLflow; runs: run -> labels, all of them stored with rounds.
+
+    Raises:
+      RequestError: as `check`.
+      FedsimError: a folder cannot be written; the runs are stored all the same.
+    """
+    wanted = list(trackers)
+    check(wanted)
+    rows = {run: store.read(run, "rounds").to_pylist() for run in runs} if wanted else {}
+    for tracker in wanted:
+        try:
+            if tracker == "tensorboard":
+                for run, labels in runs.items():
+                    tensorboard(folder / tracker, run, labels, rows[run])
+            else:
+                found = {run: (labels, store.options(run), rows[run]) for run, labels in runs.items()}
+                mlflow(folder / tracker, name, found)
+        except OSError as error:
+            raise FedsimError(
+                f"{folder / tracker} could not be written ({error.strerror or error}); the runs are stored: "
+                "free space there, then fedsim export tells trackers of them"
+            ) from error
 
 
 def scalars(rounds: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:
@@ -29,15 +77,9 @@ def scalars(rounds: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, i
 def tensorboard(
     folder: Path, run: str, labels: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Event files of one run in `folder`/LABELS RUN, in place of those that were there.
+    """Event files of one run in `folder`/LABELS RUN, in place of those that were there."""
+    from tensorboardX import SummaryWriter
 
-    Raises:
-      RequestError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise RequestError(f"event files need tensorboardX; {_INSTALL}") from None
     said = ",".join(f"{axis}={label}" for axis, label in labels.items()).replace("/", "_")
     place = folder / f"{said} {run}".strip()
     shutil.rmtree(place, ignore_errors=True)
@@ -51,18 +93,12 @@ def mlflow(
     experiment: str,
     runs: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Sequence[Mapping[str, Any]]]],
 ) -> None:
-    """Runs, each (labels, options, rounds), in MLflow's file store `folder`; those that are there stay.
-
-    Raises:
-      RequestError: MLflow is not installed.
-    """
+    """Runs, each (labels, options, rounds), in MLflow's file store `folder`; those that are there stay."""
     # MLflow 3 asks for this before it writes files; a database would need much more to be installed.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    try:
-        from mlflow.entities import Metric, Param, RunTag
-        from mlflow.tracking import MlflowClient
-    except ImportError:
-        raise RequestError(f"MLflow's file store needs mlflow-skinny; {_INSTALL}") from None
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(tracking_uri=folder.absolute().as_uri())
     known = client.get_experiment_by_name(experiment)
     where = known.experiment_id if known else client.create_experiment(experiment)

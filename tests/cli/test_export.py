@@ -113,7 +113,7 @@ def test_mlflow_reads_back_what_was_written_once(tmp_path, monkeypatch):
 
 def test_without_the_extra_it_is_said_how_to_get_it(fedsim, engine, tiny, monkeypatch):
     assert fedsim("sweep tiny seed=0").code == 0
-    for module, tracker in (("tensorboardX", "tensorboard"), ("mlflow.entities", "mlflow")):
+    for module, tracker in (("tensorboardX", "tensorboard"), ("mlflow", "mlflow")):
         monkeypatch.setitem(sys.modules, module, None)
         said = fedsim(f"export tiny seed=0 --to {tracker}")
         assert said.code == 2 and "pip install 'fedsim-regions[tracking]'" in said.err
