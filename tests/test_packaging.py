@@ -187,4 +187,4 @@ def test_a_wheel_in_an_empty_folder_runs_the_main_job(wheel, tmp_path):
     made = here / "results" / "heart_disease" / "reduced"
     assert (made / "tables" / "pooled.md").is_file() and (made / "figures" / "gain.png").is_file()
     again = run()
-    assert again.returncode == 0 and len(list((here / "results" / "store").glob("[0-9a-f]*"))) == 22
+    assert again.returncode == 0 and len(list((here / "results" / "store").glob("[0-9a-f]*"))) == 26

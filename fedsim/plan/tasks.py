@@ -27,7 +27,7 @@ def cut(
     measured: Mapping[str, float],
     together: Sequence[Sequence[str]] = (),
 ) -> list[Task]:
-    """At most `most` tasks of about equal cost, the longest first; every run is in one.
+    """At most `most` tasks of about equal cost, beside those `together`, the longest first.
 
     Runs of one compiled structure are split only where they cost more than a task's share; what a process
     fixes for its life (threads, 64-bit mode) is the same within a task, which may take more tasks. The

@@ -91,7 +91,7 @@ def test_a_node_is_lost(on, real, undisturbed):
 
 
 def test_a_killed_task_begins_again_by_itself(on, real, undisturbed):
-    slowed(on).submit("slurm.tasks=2", "slurm.retries=1")
+    slowed(on).submit("slurm.tasks=1", "slurm.retries=1")  # the one that has saved
     until(lambda: saved(on), "training", LATEST)
     os.kill(commands(real)[0], signal.SIGKILL)
     real.finish(LATEST)
@@ -126,7 +126,7 @@ def test_what_is_cancelled_is_not_queued_again(on, real):
     real.call("scancel", element)
     real.finish(LATEST)
     assert "queued again" not in on.said
-    assert "24 to run in 1 tasks" in on.submit("--dry-run", "slurm.tasks=1").out
+    assert "24 cells: 24 missing, 24 to run in" in on.submit("--dry-run", "slurm.tasks=1").out
 
 
 def test_a_full_disk(on, real, undisturbed, tmp_path):
