@@ -87,8 +87,8 @@ def _ends(pair: Pair) -> tuple[float, float]:
 
 def thresholds(pair: Pair, losses: np.ndarray) -> np.ndarray:
     """Where on the line the loss is each of `losses`, which rise; -inf below all that it can be."""
-    if len(pair.with_it.means) == 2 and len(pair.without.means) == 1 and not pair.with_it.means[0]:
-        return _of_one_row(pair.with_it, losses)
+    if len(pair.with_it.means) == 2 and not pair.with_it.means[0]:
+        return (_of_one_row if len(pair.without.means) == 1 else _of_two_rows)(pair.with_it, losses)
     low, high = _ends(pair)
     line = np.linspace(low - 1, high + 1, _CELLS + 1)
     known, width = pair.loss(line)[0], line[1] - line[0]
@@ -109,6 +109,22 @@ def _of_one_row(with_it: Mixture, losses: np.ndarray) -> np.ndarray:
         excess = losses + np.log(-np.expm1(np.log(stays) - losses))
     at: np.ndarray = (excess - np.log(moves)) / m + m / 2
     return np.where(np.isnan(at), -np.inf, at)
+
+
+def _of_two_rows(with_it: Mixture, losses: np.ndarray) -> np.ndarray:
+    """The same where the mixture of N(0, 1) and N(m, 1) stands against its mirror image.
+
+    With u = exp(m x) the loss is l where c u^2 - a (exp(l) - 1) u - c exp(l) = 0, a and c exp(m^2 / 2) being
+    the probabilities of 0 and of m: u = exp(l / 2) (y + sqrt(y^2 + 1)) with y = a / c sinh(l / 2).
+    """
+    (stays, moves), (_, m) = with_it
+    half = losses / 2
+    with np.errstate(divide="ignore"):
+        log_y = np.log(stays / moves) + m**2 / 2 + np.log(np.abs(np.sinh(half)))
+    # asinh(y) is log(2 y) where y is large, and there it does not overflow
+    risen = np.where(log_y > 20, log_y + np.log(2), np.arcsinh(np.exp(np.minimum(log_y, 20))))
+    at: np.ndarray = (half + np.sign(half) * risen) / m
+    return at
 
 
 def deltas(pair: Pair, epsilons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -150,8 +150,9 @@ def _window(parts: Sequence[tuple[Loss, int]]) -> tuple[int, int]:
         with np.errstate(divide="ignore"):
             binned.append((times, starts, ends, np.log(mass)))
     most = high
-    usual = sqrt(2 * log(2 / _TAIL) / max(variance, 1.0))  # the best order for a normal distribution
-    for order in usual * np.geomspace(0.125, 2.0, 9):
+    # The best order for a normal distribution; where rare losses are large, others are far better.
+    usual = sqrt(2 * log(2 / _TAIL) / max(variance, 1.0))
+    for order in (*(usual * np.geomspace(0.125, 2.0, 9)), *(INTERVAL * 2.0 ** np.arange(-4, 9))):
         up = sum(times * _log_sum(mass + order * ends) for times, _, ends, mass in binned)
         down = sum(times * _log_sum(mass - order * starts) for times, starts, _, mass in binned)
         high = min(high, ceil((up + log(2 / _TAIL)) / order))
