@@ -121,8 +121,8 @@ def read(
 
     Args:
       store: its folder.
-      runs: ids, or ids with the labels of their cells: with labels, cells of runs that are not in
-        the store are known, too.
+      runs: ids, with the labels that runs were stored with, or ids with the labels of their cells: then
+        cells of runs that are not in the store are known, too.
       metrics: columns to read; None reads all.
       levels: what will be asked of the rows; without `site` and `client` clients.parquet is left alone.
 
@@ -134,6 +134,8 @@ def read(
     kinds = ["rounds"] * bool(set(levels) - groups) + ["clients"] * bool(groups)
     about = ResultStore(store).about(runs)
     require(about, f"none of the {len(runs)} runs asked for is in {store}; run the sweep first")
+    if isinstance(runs, Mapping):  # a run may have been stored by another sweep, which calls it otherwise
+        about = {run: about[run] | {"cell": dict(runs[run])} for run in runs if run in about}
     found = tuple(Run(run, store / run, about[run]) for run in runs if run in about)
     place = {run.id: at for at, run in enumerate(found) if run.done}
     at = np.array(list(place.values()), np.int64)

@@ -112,6 +112,15 @@ def test_a_damaged_run_is_named(tmp_path: Path, put: Put) -> None:
         report.read(tmp_path / "store", [run], levels=["pooled"])
 
 
+def test_a_run_is_called_as_the_sweep_does_that_asks(tmp_path: Path, put: Put) -> None:
+    """Two sweeps may share a run, and the one that stored it has other axes."""
+    run = put({"algorithm": "fedavg", "seed": 0}, [{"auroc": 0.8}])
+    labels = {"mechanism": "none", "epsilon": "inf", "seed": 0}
+    assert cells(build(tmp_path, {run: labels}, rows="mechanism", columns="epsilon")).keys() == {
+        ("none", "inf", "auroc")
+    }
+
+
 def test_an_empty_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="none of the 2 runs asked for"):
         report.read(tmp_path / "store", ["a", "b"])
