@@ -60,6 +60,8 @@ class Stage:
     fixed: its weights, and what a mean divides by, must not depend on the data or on who takes part.
     everyone: every client must take part in every round.
     returning: clients must take part more than once, or their memory is never used.
+    scales: its client half, and what it reports, depend on a message's numbers by their magnitudes alone, but
+      that each number keeps its sign.
     ring: None, or the bits b of whole numbers modulo 2**b: its client half makes int32 of a message, which
       are summed as they come, with weight 1 and wrap-around, and its server half gets their sum and makes
       the mean. Modulo 2**b is all that the server uses of the sum, and all that masked messages need to sum
@@ -84,6 +86,7 @@ class Stage:
     fixed: bool = False
     everyone: bool = False
     returning: bool = False
+    scales: bool = False
     ring: int | None = None
 
 
@@ -97,6 +100,7 @@ identity = Stage(
     init_memory=nothing,
     client=lambda message, memory, state, key: (message, memory),
     server=lambda aggregate, state, key, count: (aggregate, state),
+    scales=True,
 )
 
 

@@ -76,14 +76,14 @@ def turn(cfg: CanaryClients, rnd: Array) -> Array:
     return (1 - 2 * (rnd & 1)).astype(jnp.float32) if cfg.sees == "rounds" else jnp.float32(1)
 
 
-def message(cfg: CanaryClients, like: Tree, canary: Array, norm: Array | float, rnd: Array) -> Tree:
-    """What canary number `canary` (u32 scalar) sends in a round, shaped and typed like `like`. norm: the
-    sensitivity, negative for the opposite direction."""
-    of = directions(like, cfg.canaries)
-    odd = jax.lax.population_count(of.place & canary) & jnp.uint32(1)
-    signs = of.sign * (1 - 2 * odd.astype(jnp.float32))
-    scale = jnp.asarray(cfg.magnitude * norm, jnp.float32) * turn(cfg, rnd)
-    flat = signs * (scale * jnp.asarray(of.turned)[canary] / np.float32(np.sqrt(of.sign.size)))
+def combined(of: Directions, shares: Array, like: Tree) -> Tree:
+    """The sum of all directions times their shares, f32[canaries], shaped and typed like `like`."""
+    turned = shares.astype(jnp.float32) * of.turned[: shares.size]
+    # `hadamard` divides by the root of its length, and directions by that of theirs.
+    values = hadamard(jnp.pad(turned, (0, of.columns - shares.size)))
+    values = values * np.float32(np.sqrt(of.columns / of.sign.size))
+    whole, rest = divmod(of.sign.size, of.columns)
+    flat = of.sign * jnp.concatenate([jnp.tile(values, whole), values[of.place[of.sign.size - rest :]]])
     leaves, treedef = jax.tree.flatten(like)
     made, at = [], 0
     for x in leaves:
@@ -92,13 +92,24 @@ def message(cfg: CanaryClients, like: Tree, canary: Array, norm: Array | float, 
     return jax.tree.unflatten(treedef, made)
 
 
+def message(cfg: CanaryClients, like: Tree, shares: Array, rnd: Array) -> Tree:
+    """What canaries of these shares, f32[canaries], send together in a round, shaped and typed like `like`.
+    One alone has the sensitivity for a share, negative for the opposite direction."""
+    return combined(directions(like, cfg.canaries), shares * (cfg.magnitude * turn(cfg, rnd)), like)
+
+
+def magnitudes(cfg: CanaryClients, like: Tree, norm: Array) -> Tree:
+    """What all numbers of one canary's message are but for their signs. norm: the sensitivity."""
+    each = cfg.magnitude * norm / np.float32(np.sqrt(trees.size(like)))
+    return jax.tree.map(lambda x: jnp.full(x.shape, each, x.dtype), like)
+
+
 def products(aggregate: Tree, of: Directions, canaries: int) -> Array:
     """f32[canaries]: inner products of an aggregate with every direction."""
     flat = jnp.concatenate([x.reshape(-1).astype(jnp.float32) for x in jax.tree.leaves(aggregate)])
     at = flat.size - flat.size % of.columns
     whole, rest = jnp.split(flat * of.sign, [at])
     folded = jnp.sum(whole.reshape(-1, of.columns), axis=0).at[of.place[at:]].add(rest, unique_indices=True)
-    # `hadamard` divides by the root of its length, and directions by that of theirs.
     return (hadamard(folded) * of.turned)[:canaries] * np.float32(np.sqrt(of.columns / flat.size))
 
 

@@ -108,4 +108,5 @@ def central(
         mechanism=Mechanism(sensitivity=clip_norm, cost=cost, unit="client"),
         summed=True,
         fixed=True,
+        scales=True,
     )

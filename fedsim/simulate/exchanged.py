@@ -13,10 +13,11 @@ from fedsim.algorithms import Cohort
 from fedsim.config import Experiment
 from fedsim.local import Batches, Rows, Window
 from fedsim.model import Model
-from fedsim.simulate.structure import LOST, Parts, Structure, batches, changed_if, counters
+from fedsim.simulate.structure import LOST, Memory, Parts, Structure, batches, changed_if, counters
 
 Tree = Any
 Array = jax.Array
+Key = jax.Array
 
 
 class Exchanged(NamedTuple):
@@ -109,3 +110,19 @@ def stand_in(s: Structure, parts: Parts, count: Array, steps: Array) -> Batches:
     key = keys.run_key(jnp.zeros(2, jnp.uint32), keys.INIT)
     lying = changed_if(parts.attack.rows, s.spec, zero != 0, Rows(nothing, s.dtype))
     return batches(s.experiment, lying, at, steps, key)
+
+
+def send(
+    parts: Parts, message: Tree, memory: Memory, stages: tuple[Tree, Tree], key: Key, serving: Key, lost: Tree
+) -> tuple[Tree, Memory]:
+    """A message on its way through the client halves of channel and mechanism: ((what is sent, reports), the
+    client's memory). key: the client's in this round; serving: the server's; lost: as `unlost`."""
+    first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    # After 0 and 1, which the server's halves draw from.
+    through = parts.channel.announce(stages[0], jax.random.fold_in(serving, 2))
+    mechanism = parts.privacy.announce(stages[1], jax.random.fold_in(serving, 3))
+    through_report = parts.channel.report(message, through)
+    message, kept_channel = parts.channel.client(message, memory.channel, through, first)
+    reports = through_report, parts.privacy.report(message, mechanism), lost
+    message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
+    return (message, reports), Memory(memory.algorithm, kept_channel, kept_privacy)

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 
 from fedsim import keys, trees
 from fedsim.algorithms import Cohort, Exchange
-from fedsim.audit import canaries, joining
+from fedsim.audit import canaries
 from fedsim.config.audit import CanaryClients
 from fedsim.local import counted
 from fedsim.secure import masking
-from fedsim.simulate.exchanged import message_of, summand_of, unlost
+from fedsim.simulate.audited import audited
+from fedsim.simulate.exchanged import message_of, send, summand_of
 from fedsim.simulate.items import Items
 from fedsim.simulate.lanes import LaneInputs
 from fedsim.simulate.packing import Plan
@@ -115,22 +116,6 @@ def side_by_side(one: Callable[..., Any], width: int) -> Callable[..., Any]:
         return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], arguments)))
 
     return alone
-
-
-def send(
-    parts: Parts, message: Tree, memory: Memory, stages: tuple[Tree, Tree], key: Key, serving: Key, lost: Tree
-) -> tuple[Tree, Memory]:
-    """A message on its way through the client halves of channel and mechanism: ((what is sent, reports), the
-    client's memory). key: the client's in this round; serving: the server's; lost: as `exchanged.unlost`."""
-    first, second = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    # After 0 and 1, which the server's halves draw from.
-    through = parts.channel.announce(stages[0], jax.random.fold_in(serving, 2))
-    mechanism = parts.privacy.announce(stages[1], jax.random.fold_in(serving, 3))
-    through_report = parts.channel.report(message, through)
-    message, kept_channel = parts.channel.client(message, memory.channel, through, first)
-    reports = through_report, parts.privacy.report(message, mechanism), lost
-    message, kept_privacy = parts.privacy.client(message, memory.privacy, mechanism, second)
-    return (message, reports), Memory(memory.algorithm, kept_channel, kept_privacy)
 
 
 def local(
@@ -323,8 +308,9 @@ def finish(
                 counts = counts | {CLIPPED: masking.more(counts[CLIPPED], beyond)}
             if isinstance(cfg.audit, CanaryClients):
                 there = canaries.there(keys.round_key(seed, keys.AUDIT, rnd), signs, expected / population)
-                canary = _canary(s, parts, cfg.audit, server, (through, mechanism), seed, signs, rnd)
-                total = canaries.joined(total, there, canary)
+                total = audited(
+                    s, parts, cfg.audit, server, (through, mechanism), seed, there * signs, total, rnd
+                )
             total, reports = total
             aggregate = parts.reduction.finish(total, cohort)
         else:
@@ -374,27 +360,6 @@ def finish(
     )  # fmt: skip
     server, starts, stages, finite = jax.vmap(lane)(*arguments)
     return State(server, starts, stages, state.memory), finite
-
-
-def _canary(
-    s: Structure, parts: Parts, cfg: CanaryClients, server: Tree, stages: tuple[Tree, Tree], seed: Array,
-    signs: Array, rnd: Array,
-) -> Callable[[Array], Tree]:  # fmt: skip
-    """Number of an audit's canary -> what it adds to a round's sum and reports, as any client would."""
-    like = message_of(s, parts, parts.algorithm.send(server), parts.algorithm.model(server))
-    idents = jnp.asarray(keys.id_words(joining.ids(cfg.canaries)))
-    memory = Memory((), parts.channel.init_memory(like), parts.privacy.init_memory(like))
-    sending, serving = (keys.round_key(seed, purpose, rnd) for purpose in (keys.CHANNEL, keys.SERVER))
-    assert parts.reduction is not None and parts.privacy.mechanism is not None
-    reduction, norm = parts.reduction, parts.privacy.mechanism.sensitivity
-
-    def one(i: Array) -> Tree:
-        message = canaries.message(cfg, like, i.astype(jnp.uint32), signs[i] * norm, rnd)
-        key = keys.of_client(sending, idents[i])
-        (sent, reports), _ = send(parts, message, memory, stages, key, serving, unlost(s.experiment))
-        return reduction.lift(sent, jnp.ones((), s.number_dtype)), reports
-
-    return one
 
 
 # --- many rounds -----------------------------------------------------------------------------

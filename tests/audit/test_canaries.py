@@ -39,13 +39,17 @@ def seen(e):
 def test_directions_are_unit_vectors_with_little_of_each_other(size):
     like = {"a": jnp.zeros(size // 3, jnp.float32), "b": jnp.zeros((size - size // 3, 1), jnp.float32)}
     cfg = CanaryClients(canaries=40, magnitude=2.0)
-    send = jax.jit(lambda i, r: canaries.message(cfg, like, i, 0.5, r))
-    vectors = np.stack([small.flat(send(jnp.uint32(i), jnp.int32(0))) for i in range(40)])
+    send = jax.jit(lambda shares, r: canaries.message(cfg, like, shares, r))
+    alone = 0.5 * jnp.eye(40)
+    vectors = np.stack([small.flat(send(share, jnp.int32(0))) for share in alone])
     gram = vectors @ vectors.T
     np.testing.assert_allclose(np.diag(gram), 1.0, rtol=1e-5)  # magnitude times sensitivity
     apart = gram[~np.eye(40, dtype=bool)]
     assert abs(apart.mean()) < 0.1 and apart.std() <= 1.2 / np.sqrt(size)
-    np.testing.assert_array_equal(small.flat(send(jnp.uint32(7), jnp.int32(1))), -vectors[7])
+    np.testing.assert_array_equal(small.flat(send(alone[7], jnp.int32(1))), -vectors[7])
+    shares = np.random.default_rng(1).normal(size=40).astype(np.float32)
+    together = small.flat(send(0.5 * shares, jnp.int32(0)))
+    np.testing.assert_allclose(together, shares @ vectors, rtol=1e-4, atol=1e-5)
     # The fast transform is the product with each.
     aggregate = jax.tree.map(
         lambda x: jnp.asarray(np.random.default_rng(0).normal(size=x.shape), jnp.float32), like

@@ -41,7 +41,7 @@ def shown(stage, replaced=False, seed=0):
 
     def one(rnd, canary, sign):
         key = jax.random.fold_in(jax.random.key(seed), rnd)
-        sent = canaries.message(cfg, LIKE, canary, sign * CLIP, rnd)
+        sent = canaries.message(cfg, LIKE, jnp.where(every == canary, sign * CLIP, 0), rnd)
         return stage.client(sent, (), (), jax.random.fold_in(key, canary))[0]
 
     seen, state = canaries.unseen(CANARIES.canaries), stage.init(LIKE)
