@@ -110,6 +110,28 @@ def test_nothing_stays_nothing_and_what_diverges_is_seen(group: str, options: di
         assert np.isnan(small.flat(send(options, update, group=group)[0]["w"])).any()
 
 
+SCALING = [(g, o) for g in REGISTRIES for o in every(g) if stage(o, g).scales]
+
+
+def test_what_clips_and_no_more_is_declared_to_scale() -> None:
+    assert {o["name"] for _, o in SCALING} == {
+        "direct", "none", "randomised_counts", "record",  # which leave messages as they are
+        "gaussian", "banded", "blt", "tree",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "options"), SCALING, ids=lambda x: x if isinstance(x, str) else named(x))
+def test_what_scales_knows_numbers_by_their_magnitudes(group: str, options: dict[str, Any]) -> None:
+    update, rng = message(), np.random.default_rng(0)
+    signs = jax.tree.map(lambda x: rng.choice(np.array([-1, 1], x.dtype), x.shape), update)
+    turned = jax.tree.map(np.multiply, update, signs)
+    one, other = send(options, update, group=group), send(options, turned, None, 7, group=group)
+    small.assert_same_bits(jax.tree.map(np.multiply, one[0], signs), other[0])
+    s = stage(options, group)
+    told = s.announce(s.init(update), jax.random.key(1))
+    small.assert_same_bits(s.report(update, told), s.report(turned, told))
+
+
 @pytest.mark.parametrize("options", [o for o in every("privacy") if o["name"] in CLIPPING], ids=named)
 def test_what_is_not_finite_is_clipped_to_nothing_and_counted(options: dict[str, Any]) -> None:
     s = stage(options, "privacy")
