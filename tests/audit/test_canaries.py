@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedsim.algorithms import Reduction
 from fedsim.audit import bounds, canaries, joining
 from fedsim.base import RequestError
 from fedsim.config.audit import CanaryClients
+from fedsim.simulate import audited as simulated
 from tests.simulate import small
 
 WIDE = {"name": "mlp", "hidden": [64]}
@@ -69,6 +71,25 @@ def test_canaries_go_the_way_of_every_message():
     assert abs(total[included].mean() - e.rounds) < 0.2 and abs(total[~included].mean()) < 0.2
     # Signs of random directions and of clients' updates: far less than a canary.
     assert total[included].min() > 1 > 0.5 > abs(np.median(total[~included]))
+
+
+def test_canaries_that_are_summed_first_arrive_as_each_alone(monkeypatch):
+    ways = []
+
+    def joined(total, there, canary):
+        ways.append("alone")
+        return one_by_one(total, there, canary)
+
+    one_by_one = canaries.joined
+    monkeypatch.setattr(canaries, "joined", joined)
+    options = {"noise": 0.0, "world": {"name": "poisson", "rate": 0.5}, "audit": {"canaries": 64}}
+    together = seen(audited(**options))
+    assert not ways
+    monkeypatch.setattr(simulated, "weighted_mean", Reduction(lambda m, w: m, lambda t, c: t))
+    alone = seen(audited(numerics={"block": 8, "group": 2}, **options))  # compiled anew
+    assert ways
+    np.testing.assert_allclose(together[1], alone[1], atol=2e-5)
+    np.testing.assert_allclose(*(small.flat(x[3].models[0][0]) for x in (together, alone)), atol=1e-6)
 
 
 @pytest.mark.parametrize("noise", [1.0, 5.0])
