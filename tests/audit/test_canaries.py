@@ -89,7 +89,8 @@ def test_canaries_that_are_summed_first_arrive_as_each_alone(monkeypatch):
     alone = seen(audited(numerics={"block": 8, "group": 2}, **options))  # compiled anew
     assert ways
     np.testing.assert_allclose(together[1], alone[1], atol=2e-5)
-    np.testing.assert_allclose(*(small.flat(x[3].models[0][0]) for x in (together, alone)), atol=1e-6)
+    one, other = (small.flat(x[3].models[0][0]) for x in (together, alone))
+    np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("noise", [1.0, 5.0])
