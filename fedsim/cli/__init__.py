@@ -30,6 +30,10 @@ VERBS = {
     "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
     "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),
+    "estimate": (
+        "estimate",
+        "survival curves, log-rank test, quantiles, table one",
+    ),
     "data": ("data", "list, describe and fetch data"),
     "list": ("listing", "every algorithm, split, task, ... with its paper"),
     "bench": ("bench", "how fast rounds are beside hand-written programs, and whether that has changed"),

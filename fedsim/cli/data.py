@@ -29,7 +29,7 @@ def main(options: Options) -> int:
 
     from fedsim import data
 
-    cfg = _source(options.overrides)
+    cfg = source_of(options.overrides)
     federation = data.load(cfg)
     found = data.describe(federation)
     if options.action == "fetch":
@@ -53,7 +53,7 @@ def _list(options: Options) -> int:
     return SUCCESS
 
 
-def _source(words: Sequence[str]) -> Any:
+def source_of(words: Sequence[str]) -> Any:
     """The config of a source: its NAME, or `data=NAME`, and its options."""
     from fedsim.cli.compose import compose, parse
     from fedsim.plan import assign
