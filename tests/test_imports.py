@@ -10,7 +10,10 @@ import pytest
 import fedsim
 
 HEAVY = ["jax", "jaxlib", "flax", "optax", "ray", "hydra", "omegaconf", "duckdb", "matplotlib", "pandas"]
-WITHOUT_JAX = ["base", "config", "data", "metrics", "plan", "report", "resources", "slurm", "store"]
+WITHOUT_JAX = [
+    *("base", "config", "data", "estimate", "metrics", "plan"),
+    *("report", "resources", "slurm", "store"),
+]
 
 
 def python(code: str) -> str:

@@ -22,7 +22,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         k = self.minimum_count
-        require(k is None or k >= 2, f"minimum_count must be >= 2, got {k}; 5 is usual, null is exact")
+        require(k is None or k >= 3, f"minimum_count must be >= 3, got {k}; 5 is usual, null is exact")
 
 
 @dataclass(frozen=True, kw_only=True)

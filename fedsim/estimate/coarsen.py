@@ -18,10 +18,14 @@ def batches(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     many = len(values) // k
     if many == 0:
         return np.zeros(0, np.float64), np.zeros(0, np.int32)
-    parts = np.array_split(np.sort(values.astype(np.float64)), many)
+    ordered = np.sort(values.astype(np.float64))
+    sizes = np.full(many, len(values) // many, np.int32)
+    sizes[: len(values) % many] += 1
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
     # Clipped, since a mean of equal numbers may differ from them in the last bit.
-    means = [np.clip(part.mean(), part[0], part[-1]) for part in parts]
-    return np.array(means, np.float64), np.array([len(part) for part in parts], np.int32)
+    means = np.clip(np.add.reduceat(ordered, starts) / sizes, ordered[starts], ordered[ends - 1])
+    return means, sizes
 
 
 def batch_quantiles(means: np.ndarray, sizes: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def logrank(sites: Sequence[Site], cfg: LogRank) -> dict[str, Any]:
     groups = groups_of(sites, cfg, k is not None, post)
     if cfg.stratified:
         messages = post.collect(sites, partial(send_sums, groups=groups, k=k))
-        out: list[dict[str, str]] = []
+        out = _left_out(messages, sites, groups) if k is not None else []
         sums = {key: np.sum([message[key] for message in messages], axis=0) for key in messages[0]}
     else:
         messages = post.collect(sites, partial(send, groups=groups, k=k))
@@ -46,6 +46,15 @@ def logrank(sites: Sequence[Site], cfg: LogRank) -> dict[str, Any]:
         "bytes": post.sent,
         "exchanges": post.rounds,
     }
+
+
+def _left_out(messages: Sequence[Message], sites: Sequence[Site], groups: Groups) -> list[dict[str, str]]:
+    return [
+        {"site": site.name, "group": name}
+        for site, message in zip(sites, messages, strict=True)
+        for name, n in zip(groups.names, message["n"], strict=True)
+        if n == 0
+    ]
 
 
 def send_sums(site: Site, groups: Groups, k: int | None) -> Message:

@@ -129,14 +129,15 @@ def _between(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray
 
 
 def send_batches(site: Site, names: Sequence[str], k: int) -> Message:
-    """variable i16[m], batch_mean f64[m], batch_size i32[m], each size at least k, if any."""
-    found = []
-    for name in names:
-        x = site.values(name)
-        found.append(batches(x[~np.isnan(x)], k))
-    variable = np.repeat(np.arange(len(names)), [len(means) for means, _ in found])
+    """Batches of each variable, of at least k rows; none of a variable that has fewer."""
+    columns = [site.values(name) for name in names]
+    return batch_message([batches(x[~np.isnan(x)], k) for x in columns])
+
+
+def batch_message(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Message:
+    """variable i16[m], batch_mean f64[m], batch_size i32[m] of (means, sizes) of each variable."""
     return {
-        "variable": variable.astype(np.int16),
+        "variable": np.repeat(np.arange(len(found)), [len(means) for means, _ in found]).astype(np.int16),
         "batch_mean": np.concatenate([means for means, _ in found]),
         "batch_size": np.concatenate([sizes for _, sizes in found]),
     }

@@ -112,7 +112,7 @@ def _quantiles(found: dict[str, Any]) -> list[Table]:
 
 
 def _table_one(found: dict[str, Any]) -> list[Table]:
-    columns = found["columns"]
+    columns, k = found["columns"], found["minimum_count"]
     rows = [["n", "", *(number(found["n"][c]) for c in columns), ""]]
     for one in found["variables"]:
         name, cells, smd = one["variable"], one["cells"], number(one["smd"])
@@ -124,12 +124,14 @@ def _table_one(found: dict[str, Any]) -> list[Table]:
             rows.append([name, "mean (sd)", *(_mean(cells[c]) for c in columns), smd])
             rows.append(["", "median [q1, q3]", *(_quartiles(cells[c]["quartiles"]) for c in columns), ""])
         if any(cells[c]["missing"] != 0 for c in columns):
-            rows.append(["", "missing", *(_count(cells[c]["missing"]) for c in columns), ""])
+            few = k if "levels" not in one else None
+            rows.append(["", "missing", *(_count(cells[c]["missing"], few) for c in columns), ""])
     return [Table("table one", ("variable", "", *columns, "smd"), rows)]
 
 
-def _count(count: int | None) -> str:
-    return HIDDEN if count is None else str(count)
+def _count(count: int | None, few: int | None = None) -> str:
+    """Of those that miss a number `few` stands for all from 1."""
+    return HIDDEN if count is None else f"<={count}" if count == few else str(count)
 
 
 def _share(cell: dict[str, Any], level: str) -> str:

@@ -12,25 +12,23 @@ HIDDEN = -1
 
 
 def suppressed(counts: np.ndarray, k: int) -> np.ndarray:
-    """int64[m]: counts, or HIDDEN, of cells that add up to a known total.
+    """int64[m]: counts, or HIDDEN, of m cells that add up to a known total; k >= 3.
 
-    Cells of 1 to k - 1 are hidden, and then the smallest others until those hidden, of which all are at least
-    1, have k - 1 rows more than they need: each could hold one row, or k. Where the cells that are not 0 do
-    not suffice, all are hidden. An empty cell is said to be empty otherwise.
+    Where a cell is small, 1 to k - 1, all of 1 to 2 k - 1 are hidden: exchanged, they look the same, so none
+    of them follows, not even for who knows this rule. One that is alone is hidden with its next neighbour
+    that is not empty. Where all hidden ones would be 1, or the total is below k + m, all cells are hidden.
+    Without a small cell all are said, empty ones too.
     """
     found = counts.astype(np.int64)
-    small = (found > 0) & (found < k)
-    if not small.any():
+    if found.sum() < k + len(found):
+        return np.full_like(found, HIDDEN)
+    if not ((found > 0) & (found < k)).any():
         return found
-    hidden = small.copy()
-    for i in np.argsort(found, kind="stable"):
-        if _covered(found, hidden, k):
-            break
-        hidden[i] |= found[i] > 0
-    if not _covered(found, hidden, k):
+    hidden = (found > 0) & (found < 2 * k)
+    if hidden.sum() == 1:
+        (alone,) = np.flatnonzero(hidden)
+        others = np.roll(np.arange(len(found)), -alone - 1)
+        hidden[next(i for i in others if found[i] > 0 and i != alone)] = True
+    elif (found[hidden] == 1).all():
         hidden[:] = True
     return np.where(hidden, HIDDEN, found)
-
-
-def _covered(counts: np.ndarray, hidden: np.ndarray, k: int) -> bool:
-    return bool(hidden.sum() > 1 and counts[hidden].sum() >= hidden.sum() + k - 1)

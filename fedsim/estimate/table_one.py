@@ -4,8 +4,10 @@ Differences between sites are standardised mean differences: of numbers the diff
 of the mean variance; of categories the Mahalanobis distance of their shares (Yang and Dalton, "A Unified
 Approach to Measuring the Effect Size Between Two Groups", SAS Global Forum 2012, paper 335, section 2).
 
-With minimum_count a site says nothing of fewer than k rows: small cells of its column and those from which
-they would follow are hidden before the column leaves it, and the total over sites is then unknown, too.
+With minimum_count a site says nothing of fewer than k rows. Of categories small cells of its column and those
+from which they would follow are hidden before the column leaves it, and totals over sites are then unknown,
+too. Of numbers sums would tell how many they are made of: where 1 to k - 1 rows miss one, further rows are
+left out until k do, and where fewer than k have it, none is said to.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import numpy as np
 from fedsim.base import RequestError, nearest, require
 from fedsim.config.estimate import TableOne
 from fedsim.data.federation import Federation
-from fedsim.estimate.coarsen import batch_quantiles
-from fedsim.estimate.quantiles import bisected, send_batches
+from fedsim.data.rng import generator
+from fedsim.estimate.coarsen import batch_quantiles, batches
+from fedsim.estimate.quantiles import batch_message, bisected, combine_batches
 from fedsim.estimate.sites import Message, Post, Site
 from fedsim.estimate.suppress import HIDDEN, suppressed
 
@@ -105,32 +108,24 @@ def send_levels(site: Site, names: Sequence[str]) -> Message:
 
 
 def send(site: Site, numbers: Sequence[str], categories: Sequence[Category], k: int | None) -> Message:
-    """n i64[1]; present, missing i64[numbers]; mean, deviation (divisor n - 1) f64[numbers] and quarters
-    f64[numbers, 3], NaN where there are none, or fewer than k; counts/i i64[levels + 1], missing ones last;
-    and with k batches of the numbers, of which quartiles of all sites are made, where counts are not hidden.
+    """n i64[1]; of numbers present i64[numbers], mean, deviation (divisor n - 1) f64[numbers] and quarters
+    f64[numbers, 3], NaN where there are none; counts/i i64[levels + 1], missing ones last; and with k batches
+    of the numbers, of which quartiles of all sites are made.
     """
     size = len(numbers)
-    cells = np.zeros((size, 2), np.int64)
+    present, sent = np.zeros(size, np.int64), []
     mean, deviation, quarters = np.full(size, np.nan), np.full(size, np.nan), np.full((size, 3), np.nan)
     for v, name in enumerate(numbers):
-        x = site.values(name)
-        x = x[~np.isnan(x)]
-        cells[v] = len(x), site.n - len(x)
-        if len(x) < (k or 1):
-            continue
-        mean[v] = x.mean()
-        deviation[v] = x.std(ddof=1) if len(x) > 1 else np.nan
-        if k is None:
-            quarters[v] = np.quantile(x, QUARTERS)
-        else:
-            batch = send_batches(site, [name], k)
-            quarters[v] = batch_quantiles(batch["batch_mean"], batch["batch_size"], QUARTERS)
-    if k is not None:
-        cells = np.array([suppressed(row, k) for row in cells], np.int64).reshape(size, 2)
+        x = said(site, name, k)
+        present[v] = len(x)
+        sent.append(batches(x, k or 1))
+        if len(x):
+            mean[v] = x.mean()
+            deviation[v] = x.std(ddof=1) if len(x) > 1 else np.nan
+            quarters[v] = np.quantile(x, QUARTERS) if k is None else batch_quantiles(*sent[v], QUARTERS)
     found: Message = {
         "n": np.array([site.n], np.int64),
-        "present": cells[:, 0],
-        "missing": cells[:, 1],
+        "present": present,
         "mean": mean,
         "deviation": deviation,
         "quarters": quarters,
@@ -138,10 +133,20 @@ def send(site: Site, numbers: Sequence[str], categories: Sequence[Category], k: 
     for c, category in enumerate(categories):
         counts = category.counts(site)
         found[f"counts/{c}"] = counts if k is None else suppressed(counts, k)
-    if k is not None:
-        said = [name for v, name in enumerate(numbers) if cells[v, 0] >= k]
-        found |= send_batches(site, said, k) if said else {}
-    return found
+    return found if k is None or not numbers else found | batch_message(sent)
+
+
+def said(site: Site, name: str, k: int | None) -> np.ndarray:
+    """Values of a number that its sums are made of: float64[m], with k of 0 or n or k to n - k rows."""
+    x = site.values(name)
+    x = x[~np.isnan(x)]
+    missing = site.n - len(x)
+    if k is None:
+        return x
+    if 0 < missing < k:
+        order = generator(0, "estimate", "left out", site.name, name).permutation(len(x))
+        x = x[np.sort(order[k - missing :])]
+    return x if len(x) >= k else x[:0]
 
 
 # --- what is made of it ----------------------------------------------------------------------
@@ -196,51 +201,31 @@ def _variables(
 def _quarters_of_all(
     sites: Sequence[Site], sent: Sequence[Message], numbers: Sequence[str], k: int | None, post: Post
 ) -> list[list[Any]]:
-    nothing: list[Any] = [None] * 3
     if not numbers:
         return []
-    if k is None:
-        return [row["values"] for row in bisected(sites, numbers, QUARTERS, post)]
-    found = []
-    for v in range(len(numbers)):
-        means, sizes = [], []
-        for message in sent:
-            said = [i for i in range(len(numbers)) if message["present"][i] >= k]
-            if v in said:
-                mine = message["variable"] == said.index(v)
-                means.append(message["batch_mean"][mine])
-                sizes.append(message["batch_size"][mine])
-        known = all(message["present"][v] == 0 or message["present"][v] >= k for message in sent)
-        many = sum(map(len, sizes))
-        found.append(
-            batch_quantiles(np.concatenate(means), np.concatenate(sizes), QUARTERS).tolist()
-            if known and many
-            else nothing
-        )
-    return found
+    rows = bisected(sites, numbers, QUARTERS, post) if k is None else combine_batches(sent, numbers, QUARTERS)
+    return [row["values"] for row in rows]
 
 
 def _number(
     name: str, v: int, sent: Sequence[Message], columns: Sequence[str], middle: list[Any]
 ) -> dict[str, Any]:
     present = np.array([message["present"][v] for message in sent])
-    missing = np.array([message["missing"][v] for message in sent])
+    missing = np.array([message["n"][0] for message in sent]) - present
     mean = np.array([message["mean"][v] for message in sent])
     deviation = np.array([message["deviation"][v] for message in sent])
     cells = [
         {
-            "missing": _said(missing[i]),
+            "missing": int(missing[i]),
             "mean": _finite(mean[i]),
             "sd": _finite(deviation[i]),
             "quartiles": [_finite(q) for q in sent[i]["quarters"][v]],
         }
         for i in range(len(sent))
     ]
-    total: dict[str, Any] = {"missing": None, "mean": None, "sd": None, "quartiles": middle}
-    if (missing != HIDDEN).all():
-        total["missing"] = int(missing.sum())
+    total: dict[str, Any] = {"missing": int(missing.sum()), "mean": None, "sd": None, "quartiles": middle}
     there = present > 0
-    if (present != HIDDEN).all() and there.any():
+    if there.any():
         n, m = present[there], mean[there]
         total["mean"] = float(n @ m / n.sum())
         if n.sum() > 1:
