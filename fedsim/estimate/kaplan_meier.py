@@ -109,12 +109,12 @@ def send_noised(site: Site, groups: Groups, cfg: KaplanMeier, noise: Noise) -> M
     cell = np.where(interval == m, 2 * m, interval + m * (site.y != 1))
     width = 2 * m + 1
     keep &= of >= 0
-    counts = np.bincount((of * width + cell)[keep], minlength=len(groups.names) * width)
-    # A region's group is nobody else's: noise of other sites would hide nobody.
-    drawn = noise.draw(len(counts), "kaplan_meier", site.name).reshape(-1, width)
-    if groups.by == "client":
-        drawn[np.arange(len(drawn)) != groups.names.index(site.name)] = 0
-    return {"cells": counts.reshape(-1, width) + drawn}
+    counts = np.bincount((of * width + cell)[keep], minlength=len(groups.names) * width).reshape(-1, width)
+    # Other regions' groups have no rows here, as is public: noise on them would hide nobody.
+    own = [groups.names.index(site.name)] if groups.by == "client" else range(len(groups.names))
+    for g in own:
+        counts[g] += noise.draw(width, "kaplan_meier", site.name, str(g * (groups.by != "client")))
+    return {"cells": counts}
 
 
 # --- what is made of it ----------------------------------------------------------------------

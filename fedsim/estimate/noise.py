@@ -19,7 +19,7 @@ import numpy as np
 from fedsim.accounting import accountants
 from fedsim.accounting.calibration import least_noise
 from fedsim.accounting.events import DiscreteGaussian
-from fedsim.base import require
+from fedsim.base import digest, require
 from fedsim.config.estimate import Noised
 from fedsim.data.rng import generator
 from fedsim.estimate.sites import Site
@@ -46,8 +46,9 @@ class Noise:
         return self.scale**2
 
     def draw(self, size: int, *purpose: str) -> np.ndarray:
-        """int64[size], another stream for every purpose."""
-        rng = generator(self.cfg.seed, "estimate", *purpose)
+        """int64[size], another stream for every purpose and every request: noise that two answers shared
+        would cancel between them."""
+        rng = generator(self.cfg.seed, "estimate", digest(self.cfg), *purpose)
         if self.cfg.mechanism == "laplace":
             return discrete_laplace(rng, self.scale, size)
         return discrete_gaussian(rng, self.scale, size)
@@ -121,6 +122,7 @@ def statement(noise: Noise, covered: str, public: str) -> dict[str, Any]:
     pure = cfg.mechanism == "laplace"
     who = "replaced by another" if cfg.relation == "replace_one" else "added or removed"
     notes = [
+        "the noise follows from the seed, as in any simulation: who knows it takes the noise off",
         f"each site adds noise to its own counts, of {noise.multiplier:.4g} x the most that one {cfg.unit} "
         f"adds to them; a {cfg.unit} may be {who}",
         f"public, and not protected: {public}",

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/private_survival.py [FOLDER] [SEEDS]
 
-FOLDER holds FLamby's brca.csv and train_test_split.csv. Without it, and beside it, 10,000 generated patients
-at 6 sites. Error: |S - S_exact|, averaged over the times of a grid up to the horizon at which a curve is known,
-then over seeds of the noise. Known: share of the grid. Held: how often the interval, which is about the
-population, holds the exact curve.
+FOLDER holds FLamby's brca.csv and train_test_split.csv; without it, and beside it, 10,000 generated patients
+at 6 sites. Error: |S - S_exact|, averaged over the times of a grid up to the horizon at which a curve is
+known, then over seeds of the noise. Known: share of the grid. Held: how often the interval, which is about
+the population, holds the exact curve.
 """
 
 from __future__ import annotations

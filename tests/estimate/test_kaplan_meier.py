@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsim.base import RequestError
+from fedsim.config.estimate import KaplanMeier
 from fedsim.data.federation import gather
 from fedsim.estimate import asked, estimate
+from fedsim.estimate.groups import groups_of
+from fedsim.estimate.kaplan_meier import send_noised
+from fedsim.estimate.noise import calibrated
+from fedsim.estimate.sites import Post, sites_of
 from tests.estimate.made import exponential, leukaemia, slow_curve, survival
 
 LONG = ("discrete_gaussian",)
@@ -258,6 +263,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say(case):
         hits[1] += mean["low"] <= 2 * (1 - math.exp(-1)) <= mean["high"]
     assert hits.min() / runs > 0.95 - 4.4 * math.sqrt(0.95 * 0.05 / runs), hits / runs
     assert hits.max() / runs < 0.95 + 4.4 * math.sqrt(0.95 * 0.05 / runs), hits / runs
+
+
+def test_a_site_s_own_curve_has_its_own_noise_alone():
+    cfg = asked("kaplan_meier", {"epsilon": 1, "horizon": 2, "by": "client"})
+    assert isinstance(cfg, KaplanMeier)
+    sites, noise = sites_of(exponential(300)), calibrated(cfg, 1, 41)
+    groups = groups_of(sites, cfg, True, Post())
+    for k, site in enumerate(sites):
+        cells = send_noised(site, groups, cfg, noise)["cells"]
+        assert cells.shape == (3, 41) and np.flatnonzero(cells.any(axis=1)).tolist() == [k]
+
+
+def test_answers_to_different_requests_share_no_noise():
+    """Or their difference would be exact: here of the same counts, asked for with another confidence."""
+    fed, options = exponential(300), {"epsilon": 1, "horizon": 2}
+    first, second = (curves(fed, **options, confidence=c)["groups"]["all"] for c in (0.9, 0.95))
+    gaps = np.array(first["curve"]["events"]) - second["curve"]["events"]
+    assert np.count_nonzero(gaps) > 5
 
 
 def test_where_noise_drowns_the_rows_nothing_is_said():
