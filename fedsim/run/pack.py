@@ -249,11 +249,12 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         bench.sources.lanes(job.experiment, holding_out=job.experiment.tune.valid) if tuned else ()
         for job in jobs
     ]
+    everything = engine.spent(max(lane.rounds for lane in lanes))
     out = []
     for j, (job, part, row) in enumerate(zip(jobs, of_job, rows, strict=True)):
         mine = lanes[part]
         rounds = [lane.rounds for lane in mine]
-        spent = engine.spent(max(rounds))[part]
+        spent = everything[part]
         privacy = budget.statement(job.experiment, mine, federation, tried_on[j])
         privacy |= budget.lost(row.rounds)
         privacy |= secured.said(mine, row.rounds)
