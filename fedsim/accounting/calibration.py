@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp, isfinite, log
 
-from scipy import optimize
+import scipy
 
 from fedsim.base import Refusal, require
 
@@ -39,7 +39,7 @@ def least_noise(spent: Callable[[float], float], budget: float) -> float:
         found = spent(exp(noise))
         return log(found / budget) if found > 0 and isfinite(found) else (1e3 if found else -1e3)
 
-    found = exp(optimize.brentq(gap, log(low), log(high), xtol=_TOLERANCE, rtol=1e-12))
+    found = exp(scipy.optimize.brentq(gap, log(low), log(high), xtol=_TOLERANCE, rtol=1e-12))
     while spent(found) > budget:
         found *= 1 + _TOLERANCE
     return min(found, high)

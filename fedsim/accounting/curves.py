@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import exp, inf, log, log1p, pi, sqrt
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from fedsim.accounting.events import DiscreteGaussian, Skellam, halves
 
@@ -123,5 +124,5 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
         high *= 2
         if high > 1e9:
             return inf
-    root = optimize.brentq(lambda e: gaussian_delta(mu, e) - delta, 0.0, high, xtol=1e-13, rtol=1e-14)
+    root = scipy.optimize.brentq(lambda e: gaussian_delta(mu, e) - delta, 0.0, high, xtol=1e-13, rtol=1e-14)
     return float(root) * (1 + 1e-12) + 1e-12

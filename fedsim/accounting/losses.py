@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 _TAIL = 10.0  # deviations: beyond them lies less than exp(-50) of the mass, which counts as lost
 _CELLS = 4096  # of the line, in which Newton's method starts where the loss is nearly straight
@@ -56,7 +57,7 @@ def sampled(noise: float, rate: float, rows: int = 1) -> Pair:
     clip norm, against none of it."""
     moved = np.arange(rows + 1, dtype=np.float64)
     return Pair(
-        _mixture(stats.binom.pmf(moved, rows, rate), moved / noise), _mixture(np.ones(1), np.zeros(1))
+        _mixture(scipy.stats.binom.pmf(moved, rows, rate), moved / noise), _mixture(np.ones(1), np.zeros(1))
     )
 
 

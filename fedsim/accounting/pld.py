@@ -12,7 +12,7 @@ from math import ceil, expm1, floor, inf, log, log1p, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft, stats
+import scipy
 
 from fedsim.accounting import library, losses
 
@@ -64,10 +64,11 @@ def truncated(noise: float, rate: float, population: int, cap: int, replaced: bo
     """Of a Poisson sample cut to `cap` units (Ganesh, arXiv 2508.15089): where it is cut, a unit in it
     stands in another's place, so that the sum moves twice as far, either way."""
     plain = gaussian(noise, rate, replaced)
-    cut = float(stats.binom.sf(cap - 1, population - 1, rate))  # that it is, where one more unit is drawn
+    # That it is, where one more unit is drawn.
+    cut = float(scipy.stats.binom.sf(cap - 1, population - 1, rate))
     if cut == 0:
         return plain
-    inside = float(stats.binom.sf(cap, population, rate)) * cap / (cut * population)
+    inside = float(scipy.stats.binom.sf(cap, population, rate)) * cap / (cut * population)
     swapped = gaussian(noise / 2, inside, True)
     return Either(*(_mixed(a, b, cut) for a, b in zip(swapped, plain, strict=True)))
 
@@ -112,13 +113,13 @@ def _sum(parts: Sequence[tuple[Loss, int]]) -> Loss:
     if len(parts) == 1 and parts[0][1] == 1:
         return parts[0][0]
     low, high = _window(parts)
-    size = fft.next_fast_len(high - low + 1, real=True)
+    size = scipy.fft.next_fast_len(high - low + 1, real=True)
     product = np.ones(size // 2 + 1, np.complex128)
     for loss, times in parts:
         around = np.zeros(-(-len(loss.probs) // size) * size, np.float64)
         around[: len(loss.probs)] = loss.probs
-        product *= _power(fft.rfft(around.reshape(-1, size).sum(axis=0)), times)
-    probs = np.roll(fft.irfft(product, size), -low)[: high - low + 1]
+        product *= _power(scipy.fft.rfft(around.reshape(-1, size).sum(axis=0)), times)
+    probs = np.roll(scipy.fft.irfft(product, size), -low)[: high - low + 1]
     kept = sum(times * log1p(-loss.infinite) for loss, times in parts)
     return Loss(sum(times * loss.lower for loss, times in parts) + low, probs, _TAIL - expm1(kept))
 

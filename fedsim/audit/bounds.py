@@ -22,7 +22,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 GUESSED = (1.0, 1 / 3, 0.1)  # shares of the canaries that are guessed, each tried with a third of the risk
 MOST = 100.0  # an epsilon beyond which nobody asks
@@ -39,11 +40,11 @@ class Shown(NamedTuple):
 def p_value(m: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
     """Most probable that as many of so many guesses, of m canaries, are correct under (epsilon, delta)."""
     q = special.expit(epsilon)
-    tail = float(stats.binom.sf(correct - 1, guesses, q))
+    tail = float(scipy.stats.binom.sf(correct - 1, guesses, q))
     if delta == 0 or correct == 0:
         return min(tail, 1.0)
     # What delta adds: the largest mean mass of the i outcomes below the one that was seen.
-    below = np.cumsum(stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, q))
+    below = np.cumsum(scipy.stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, q))
     return min(tail + 2 * m * delta * float(np.max(below / np.arange(1, correct + 1))), 1.0)
 
 
@@ -98,8 +99,8 @@ def epsilon_of(mu: float, delta: float) -> float:
         return math.inf
 
     def exceeds(epsilon: float) -> bool:
-        tail = stats.norm.logcdf(-epsilon / mu - mu / 2)
-        return float(stats.norm.cdf(mu / 2 - epsilon / mu) - np.exp(epsilon + tail)) > delta
+        tail = scipy.stats.norm.logcdf(-epsilon / mu - mu / 2)
+        return float(scipy.stats.norm.cdf(mu / 2 - epsilon / mu) - np.exp(epsilon + tail)) > delta
 
     return largest(exceeds)
 
@@ -125,7 +126,7 @@ def gaussian(scores: np.ndarray, included: np.ndarray, confidence: float) -> Dis
     mu = apart / math.sqrt(pooled)
     # The spread of mu's own error, which grows with mu since the spread is estimated too.
     error = math.sqrt(1 / len(inside) + 1 / len(outside) + mu**2 / (2 * freedom))
-    bound = mu - float(stats.t.ppf(confidence, freedom)) * error
+    bound = mu - float(scipy.stats.t.ppf(confidence, freedom)) * error
     return Distance(max(mu, 0.0), max(bound, 0.0))
 
 

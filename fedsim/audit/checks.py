@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+import scipy
 
 from fedsim import trees
 from fedsim.stage import Stage
@@ -85,9 +85,9 @@ def denominator(totals: np.ndarray, joined: np.ndarray) -> str | None:
     totals: canaries' products over all rounds, in units of the sensitivity over that number; joined: rounds
     in which each took part. Where both agree, one round more is one unit more.
     """
-    fit = stats.linregress(joined, totals)
+    fit = scipy.stats.linregress(joined, totals)
     far = abs(fit.slope - 1) / max(fit.stderr, 1e-12)
-    if far > stats.norm.isf(_RISK / 2) and abs(fit.slope - 1) > 0.1:
+    if far > scipy.stats.norm.isf(_RISK / 2) and abs(fit.slope - 1) > 0.1:
         return f"a round adds {fit.slope:.3g} of a canary, not 1: the sum is divided by another number"
     return None
 
@@ -97,11 +97,11 @@ def poisson(cohorts: Sequence[np.ndarray], clients: int, rate: float) -> str | N
     everybody drawn as often as told."""
     sizes = np.array([len(c) for c in cohorts])
     n, expected = len(sizes), clients * rate
-    if abs(sizes.mean() - expected) > stats.norm.isf(_RISK / 2) * np.sqrt(expected * (1 - rate) / n):
+    if abs(sizes.mean() - expected) > scipy.stats.norm.isf(_RISK / 2) * np.sqrt(expected * (1 - rate) / n):
         return f"cohorts have {sizes.mean():.3g} clients on average, not {expected:.3g}"
     spread = expected * (1 - rate)
     # The variance of sizes, as a multiple of a binomial's; about chi-square over n - 1.
-    low, high = stats.chi2.ppf([_RISK / 2, 1 - _RISK / 2], n - 1) / (n - 1)
+    low, high = scipy.stats.chi2.ppf([_RISK / 2, 1 - _RISK / 2], n - 1) / (n - 1)
     ratio = sizes.var(ddof=1) / spread if spread > 0 else 1.0
     if not low <= ratio <= high * 1.5:
         return f"sizes of cohorts vary {ratio:.3g} times as much as those of Poisson samples"

@@ -26,7 +26,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from fedsim import metrics
 
@@ -78,7 +79,7 @@ def _lira(target: Floats, sides: list[tuple[Floats, Floats, Floats]], shadows: i
     for (n, mean, ss), shared in zip(sides, _shared(sides), strict=True):
         own = np.maximum(ss / np.maximum(n - 1, 1), 1e-12)
         spread = np.sqrt(np.where((n > 1) & (shadows >= _OWN_SPREAD), own, shared))
-        out.append(stats.norm.logpdf(target, mean, spread))
+        out.append(scipy.stats.norm.logpdf(target, mean, spread))
     return out[0] - out[1]
 
 
@@ -87,7 +88,7 @@ def _bayes(target: Floats, sides: list[tuple[Floats, Floats, Floats]]) -> Floats
     for (n, mean, ss), shared in zip(sides, _shared(sides), strict=True):
         freedom = _PRIOR + np.maximum(n - 1, 0)
         scale = np.sqrt((_PRIOR * shared + ss) / freedom * (1 + 1 / np.maximum(n, 1)))
-        out.append(stats.t.logpdf(target, freedom, mean, scale))
+        out.append(scipy.stats.t.logpdf(target, freedom, mean, scale))
     return out[0] - out[1]
 
 
@@ -107,8 +108,8 @@ def interval(hits: int, of: int, confidence: float) -> tuple[float, float]:
     if of == 0:
         return 0.0, 1.0
     tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, hits, of - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, of - hits) if hits < of else 1.0
+    low = scipy.stats.beta.ppf(tail, hits, of - hits + 1) if hits else 0.0
+    high = scipy.stats.beta.ppf(1 - tail, hits + 1, of - hits) if hits < of else 1.0
     return float(low), float(high)
 
 
@@ -139,7 +140,7 @@ def rates(scores: Floats, member: np.ndarray, confidence: float) -> dict[str, An
 
 def _rank(scores: Floats) -> Floats:
     """Scores as numbers in (0, 1) in the same order, ties kept."""
-    return stats.rankdata(scores) / (len(scores) + 1)
+    return scipy.stats.rankdata(scores) / (len(scores) + 1)
 
 
 def by_group(
