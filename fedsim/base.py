@@ -214,19 +214,18 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 def to_dict(cfg: Any) -> Any:
     """Plain data from which `build` makes an equal dataclass."""
-    if dataclasses.is_dataclass(cfg) and not isinstance(cfg, type):
-        name = getattr(cfg, "name", None)
-        named = {"name": name} if name and "name" not in _names(cfg) else {}
-        return named | {f.name: to_dict(getattr(cfg, f.name)) for f in dataclasses.fields(cfg)}
+    if cfg is None or isinstance(cfg, str | int | float):  # most of what there is
+        return cfg
+    kind: Any = type(cfg)
+    if (fields := _traced(kind)) is not None:
+        plain = {name: to_dict(getattr(cfg, name)) for name, _ in fields}
+        chosen = getattr(cfg, "name", None)
+        return {"name": chosen, **plain} if chosen and "name" not in plain else plain
     if isinstance(cfg, tuple | list):
         return [to_dict(v) for v in cfg]
     if isinstance(cfg, Mapping):
         return {k: to_dict(v) for k, v in cfg.items()}
     return cfg
-
-
-def _names(cfg: Any) -> set[str]:
-    return {f.name for f in dataclasses.fields(cfg)}
 
 
 @functools.cache

@@ -113,6 +113,8 @@ def plain(value: Any) -> Any:
 
 
 def _strict(value: Any) -> Any:
+    if value is None or type(value) in (str, int, bool):  # most of what there is
+        return value
     if isinstance(value, Mapping):
         return {str(k): _strict(v) for k, v in value.items()}
     if hasattr(value, "tolist"):  # NumPy's scalars too, some of which are Python floats

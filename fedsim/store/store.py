@@ -8,6 +8,7 @@ renames; killed between them, the run is missing and is run again.
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import re
@@ -422,10 +423,17 @@ def _damaged(path: Path, reason: object) -> FedsimError:
 
 
 def _yaml(values: dict[str, Any]) -> bytes:
+    """As YAML, entry by entry: a sweep's runs share most of theirs."""
+    return b"".join(_entry(json.dumps(entry)) for entry in values.items())
+
+
+@functools.lru_cache(4096)
+def _entry(text: str) -> bytes:
     import yaml
 
+    name, value = json.loads(text)
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
+    return yaml.dump({name: value}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
 def _table(columns: pa.Table | Mapping[str, Any]) -> pa.Table:
