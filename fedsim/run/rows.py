@@ -90,6 +90,14 @@ class Rows:
         self.rounds.append(base | {"aggregate": "pooled", "n": len(held.row)} | pooled | everyone | extra)
         names = self.lanes[0].judged.names
         per_client = self._per(held, held.client, names, base, "client", final)
+        per_site: list[dict[str, Any]] = []
+        if final and self.federation.clients <= 100:
+            sites = self.federation.names
+            site = np.searchsorted(self.federation.offsets, held.row, side="right") - 1
+            if list(names) == list(sites) and np.array_equal(site, held.client):  # as most often
+                per_site = [row | {"group": "site"} for row in per_client]
+            else:
+                per_site = self._per(held, site, sites, base, "site", final)
         for row in per_client:
             row |= released.measured(sent[row["name"]], final) if sent else {}
         if len(per_client) > 1:
@@ -98,10 +106,7 @@ class Rows:
             for kind in ("mean", "weighted_mean", "worst"):
                 found = {name: by_kind[kind] for name, by_kind in summary.items()}
                 self.rounds.append(base | {"aggregate": kind, "n": len(held.row)} | found | extra)
-        self.clients += per_client
-        if final and self.federation.clients <= 100:
-            site = np.searchsorted(self.federation.offsets, held.row, side="right") - 1
-            self.clients += self._per(held, site, self.federation.names, base, "site", final)
+        self.clients += per_client + per_site
 
     def _sent(self, rnd: int, which: str, held: Judged) -> dict[str, list[np.ndarray]]:
         """Client -> what it sends of its rows of a set, one array of noised counts for every fold that judges
