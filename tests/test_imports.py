@@ -45,3 +45,10 @@ def test_public_names_resolve(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'simulat'"):
         _ = fedsim.simulat
+
+
+def test_a_run_without_an_audit_or_an_account_needs_no_statistics():
+    """SciPy's take longer to import than a small run to train."""
+    names = ["scipy.stats", "scipy.optimize"]
+    code = f"import fedsim.run.pack, sys; print([m for m in {names} if m in sys.modules])"
+    assert python(code) == "[]\n"

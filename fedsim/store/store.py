@@ -106,8 +106,8 @@ class ResultStore:
         folder = self._aside()
         try:
             folder.mkdir(parents=True)
-            self._fill(folder, run_id, result)
-            self._publish(folder, target)
+            manifest = self._fill(folder, run_id, result)
+            mine = self._publish(folder, target)
         except OSError as error:
             raise FedsimError(
                 f"run {run_id} could not be stored in {self.root} ({error.strerror or error}); free space "
@@ -115,9 +115,10 @@ class ResultStore:
             ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # gone already if it was renamed
-        return self.manifest(run_id)
+        return manifest if mine else self.manifest(run_id)
 
-    def _fill(self, folder: Path, run_id: str, result: RunResult) -> None:
+    def _fill(self, folder: Path, run_id: str, result: RunResult) -> dict[str, Any]:
+        """Write a run's files; its manifest."""
         experiment = identity.plain(result.experiment)
         _write(folder / "config.yaml", _yaml(experiment))
         rows = {}
@@ -129,7 +130,7 @@ class ResultStore:
                 _write(folder / f"{name}.parquet", _parquet(table))
         if result.model is not None:
             arrays.write(folder / "model.safetensors", result.model, {"run": run_id})
-        manifest = identity.plain(
+        manifest: dict[str, Any] = identity.plain(
             {
                 **result.manifest,
                 "run": run_id,
@@ -137,8 +138,7 @@ class ResultStore:
                 "status": result.status,
                 "error": result.error,
                 "cell": result.cell,
-                # Once more, since reading thousands of YAML files is slow.
-                "experiment": experiment,
+                "experiment": None,
                 "rows": rows,
                 "model_sha256": None if result.model is None else arrays.sha256(result.model),
                 "source": self.source,
@@ -149,20 +149,23 @@ class ResultStore:
                 "written": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+        manifest["experiment"] = experiment  # once more, since reading thousands of YAML files is slow
         _write(folder / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
+        return manifest
 
-    def _publish(self, folder: Path, target: Path) -> None:
+    def _publish(self, folder: Path, target: Path) -> bool:
+        """Put a run's folder in its place; False if another process was faster."""
         replaced: list[Path] = []
         try:
             while True:
                 try:
                     os.rename(folder, target)
-                    return
+                    return True
                 except OSError as error:
                     if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
-                if self.state(target.name) in FINISHED:  # another process was faster
-                    return
+                if self.state(target.name) in FINISHED:
+                    return False
                 old = self._aside()
                 with suppress(FileNotFoundError):  # another process is replacing it too
                     os.rename(target, old)
