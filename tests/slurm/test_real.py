@@ -119,6 +119,30 @@ def test_a_fifth_of_tasks_is_killed(on, real, undisturbed):
     whole(on, undisturbed)
 
 
+def test_a_task_whose_time_runs_out_goes_on(on, real, undisturbed):
+    """It is warned half a minute to a minute before, and a task trains for longer than is left until then."""
+    slowed(on, 0.5).submit("slurm.tasks=2", "slurm.time=2:00", "slurm.signal_seconds=30")
+    until(lambda: on.said.count("queued again") >= 2, "both are warned", LATEST)
+    real.finish(LATEST)
+    whole(on, undisturbed)
+    assert on.said.count("exit code 3 after a warning") >= 2 and on.said.count("resuming at round") >= 2
+
+
+def test_what_runs_out_of_time_without_a_warning_is_submitted_again(on, real, undisturbed):
+    """SLURM ends it, to which a task listens, too: it saves, and its cells are there to be submitted."""
+    slowed(on, 0.5).submit("slurm.tasks=2", "slurm.time=1:00", "slurm.signal_seconds=0")
+    array = next(iter(real.jobs())).partition("_")[0]
+    real.finish(LATEST)
+    ended = (real.root / "log" / "ended.txt").read_text().splitlines()
+    mine = [line for line in ended if f"ArrayJobId={array} " in line]
+    assert len(mine) == 2 and all("JobState=TIMEOUT" in line for line in mine)
+    assert not on.models and "queued again" not in on.said and "Traceback" not in on.said
+    on.submit("slurm.tasks=2")
+    real.finish(LATEST)
+    whole(on, undisturbed)
+    assert on.said.count("resuming at round") == 2
+
+
 def test_what_is_cancelled_is_not_queued_again(on, real):
     slowed(on).submit("slurm.tasks=1")
     until(lambda: saved(on), "training", LATEST)
