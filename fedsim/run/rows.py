@@ -94,7 +94,7 @@ class Rows:
         if final and self.federation.clients <= 100:
             sites = self.federation.names
             site = np.searchsorted(self.federation.offsets, held.row, side="right") - 1
-            if list(names) == list(sites) and np.array_equal(site, held.client):  # as most often
+            if np.array_equal(site, held.client) and list(names) == list(sites):  # as most often
                 per_site = [row | {"group": "site"} for row in per_client]
             else:
                 per_site = self._per(held, site, sites, base, "site", final)

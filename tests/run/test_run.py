@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from fedsim import config
+from fedsim import config, metrics
 from fedsim.base import Interrupted, RequestError
 from fedsim.plan import Cell
 from fedsim.run import run_experiments
@@ -281,3 +281,26 @@ def test_what_was_taken_over_is_left_to_the_other(tmp_path, monkeypatch):
     assert lost == [theirs]
     assert outcome.skipped == [theirs] and len(outcome.done) == 1
     assert not outcome.failed and not outcome.errors
+
+
+@pytest.mark.parametrize("split", ["natural", "iid"])
+def test_natural_sites_are_judged_by_their_own_rows(tmp_path, split):
+    """Whether or not the clients are these sites."""
+    experiment = make(split={"name": split, "folds": 2})
+    outcome = run_experiments(cells(experiment), tmp_path)
+    store = ResultStore(tmp_path)
+    federation = Sources().federation(experiment)
+    predictions = store.read(outcome.done[0], "predictions")
+    row, label, score = (predictions[name].to_numpy() for name in ("row", "label", "score"))
+    site = federation.client_of_row()[row]
+    found = store.read(outcome.done[0], "clients").to_pylist()
+    of_sites = {r["name"]: r for r in found if r["group"] == "site"}
+    assert list(of_sites) == list(federation.names)
+    for k, name in enumerate(federation.names):
+        mine = site == k
+        judged = metrics.evaluate("binary", label[mine], score[mine])
+        assert {metric: of_sites[name][metric] for metric in judged} == judged
+        assert (of_sites[name]["n"], of_sites[name]["positives"]) == (mine.sum(), label[mine].sum())
+    of_clients = {r["name"]: r for r in found if r["group"] == "client" and r["round"] == 4}
+    same = {name: {**r, "group": "client"} for name, r in of_sites.items()} == of_clients
+    assert same == (split == "natural")
