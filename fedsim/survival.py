@@ -1,7 +1,8 @@
 """How risk scores order times to an event: metrics of survival, in float64. NumPy only.
 
 Sources: Harrell, Lee, Mark, "Multivariable Prognostic Models", Statistics in Medicine 1996, section 5.5,
-for the concordance index; Cox, "Partial Likelihood", Biometrika 1975; Efron, "The Efficiency of Cox's
+for the concordance index; Kaplan, Meier, JASA 1958; Breslow, discussion of Cox, JRSS B 1972, for the baseline
+of absolute risks; Cox, "Partial Likelihood", Biometrika 1975; Efron, "The Efficiency of Cox's
 Likelihood Function for Censored Data", JASA 1977, section 5, for tied times.
 """
 
@@ -13,23 +14,28 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def c_index(event: NDArray[np.bool_], time: Floats, risk: Floats, w: Floats) -> float | None:
+def c_index(
+    event: NDArray[np.bool_], time: Floats, risk: Floats, w: Floats, factor: Floats | None = None
+) -> float | None:
     """Share of comparable pairs in which the higher risk has the earlier event; equal risks count half.
 
     A pair can be compared if the earlier time is an event's; of equal times if one is an event's and the
-    other censored, which counts as later. None without such a pair. A pair weighs the product of weights.
+    other censored, which counts as later. None without such a pair. A pair weighs the product of weights, and
+    by `factor` [n] of the row with the earlier event.
     """
+    factor = np.ones(len(w), np.float64) if factor is None else factor
     # Latest first, and of equal times the censored first: an event is compared with a prefix.
     order = np.lexsort((event, -time))
-    event, time, w = event[order], time[order], w[order]
+    event, time, w, factor = event[order], time[order], w[order], factor[order]
     rank = np.unique(risk[order], return_inverse=True)[1]
     same = np.flatnonzero(np.diff(time, prepend=np.nan) != 0)  # where runs of equal times start
     run = np.repeat(np.arange(len(same)), np.diff(same, append=len(time)))
     censored = np.bincount(run, ~event, len(same)).astype(np.int64)
     prefix = (same + censored)[run][event]
     below, equal = _ranked_below(rank, w, prefix, rank[event])
-    pairs = float(w[event] @ _running(w)[prefix])
-    return float(w[event] @ (below + 0.5 * equal)) / pairs if pairs > 0 else None
+    counted = (w * factor)[event]
+    pairs = float(counted @ _running(w)[prefix])
+    return float(counted @ (below + 0.5 * equal)) / pairs if pairs > 0 else None
 
 
 def _ranked_below(
@@ -79,3 +85,44 @@ def cox_loss(event: NDArray[np.bool_], time: Floats, risk: Floats, w: Floats) ->
     before = (np.arange(len(run)) - first[run]) / count[run]
     log_risk = at_risk + np.log1p(-before * tied)
     return float((total / np.maximum(count, 1))[run] @ log_risk - w @ risk) / float(w.sum())
+
+
+def kaplan_meier(
+    event: NDArray[np.bool_], time: Floats, w: Floats, censoring: bool = False
+) -> tuple[Floats, Floats]:
+    """Share without an event after each distinct time: (times, rising; shares), f64[m] each.
+
+    censoring: share that is not censored instead; of equal times events come first, so that who has one is
+      no longer at risk of being censored.
+    """
+    times, at = np.unique(time, return_inverse=True)
+    left = np.cumsum(np.bincount(at, w, len(times))[::-1])[::-1]  # at risk
+    gone = np.bincount(at, w * event, len(times))
+    if censoring:
+        left = left - gone
+        gone = np.bincount(at, w * ~event, len(times))
+    # At the last time no more are left than go; rounding must not make that a share.
+    gone = np.where(np.abs(left - gone) <= 1e-12 * left, left, gone)
+    return times, np.cumprod(1.0 - gone / np.where(left > 0, left, 1.0))
+
+
+def share_at(curve: tuple[Floats, Floats], t: Floats, before: bool = False) -> Floats:
+    """A Kaplan-Meier curve at times t; before: just before them."""
+    times, shares = curve
+    at = np.searchsorted(times, t, side="left" if before else "right")
+    found: Floats = np.concatenate(([1.0], shares))[at]
+    return found
+
+
+def breslow(event: NDArray[np.bool_], time: Floats, risk: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """Breslow's cumulative baseline hazard: (times of events, rising; its logarithm from each on), f64[m].
+
+    A sum over event times of events over the sum of exp(risk) at risk: regions that send both sums by time
+    would give the same.
+    """
+    times, at = np.unique(time, return_inverse=True)
+    most = float(risk.max(initial=0.0))
+    left = np.cumsum(np.bincount(at, w * np.exp(risk - most), len(times))[::-1])[::-1]
+    gone = np.bincount(at, w * event, len(times))
+    some = gone > 0
+    return times[some], np.log(np.cumsum(gone[some] / left[some])) - most

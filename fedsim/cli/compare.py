@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedsim.base import INCOMPLETE, SUCCESS, RequestError
 from fedsim.cli import output, requested
 from fedsim.cli.arguments import Options, Parser, add_json, add_name, add_quiet
-from fedsim.metrics import HIGHER_IS_BETTER
+from fedsim.metrics import direction
 
 if TYPE_CHECKING:
     from fedsim.report.paired import Difference
@@ -73,7 +73,7 @@ def said(d: Difference) -> str:
     """`better` or `worse` where the corrected p is below 5 % and the metric has a direction."""
     from fedsim.report.paired import ALPHA
 
-    up = HIGHER_IS_BETTER.get(d.metric)
+    up = direction(d.metric)
     if up is None or d.corrected is None or d.corrected >= ALPHA:
         return ""
     return "better" if (d.mean > 0) == up else "worse"

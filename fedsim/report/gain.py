@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness
+from fedsim.metrics import TARGET, badness, direction
 from fedsim.report.drawing import (
     COLOURS,
     GREY,
@@ -182,7 +182,7 @@ def _site(
 
 
 def _gain_words(spec: FigureSpec, metric: str, baseline: str) -> str:
-    if HIGHER_IS_BETTER.get(spec.metric):
+    if direction(spec.metric):
         return f"Difference in {metric} to {baseline}"
     if spec.metric in TARGET:
         return f"{metric}: closer to {TARGET[spec.metric]:g}\nthan {baseline} by"

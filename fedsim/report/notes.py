@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedsim.metrics import HIGHER_IS_BETTER, TARGET
+from fedsim.metrics import TARGET, direction
 from fedsim.report.intervals import NOTE, STRATIFIED
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
@@ -66,8 +66,8 @@ def notes(
         found.append(note(spec.over))
         if spec.over.take == "spread":
             return found + _gaps(rows, spec, cells, listed)
-    up = [say(m, labels) for m in spec.metrics if HIGHER_IS_BETTER.get(m) is True]
-    down = [say(m, labels) for m in spec.metrics if HIGHER_IS_BETTER.get(m) is False]
+    up = [say(m, labels) for m in spec.metrics if direction(m) is True]
+    down = [say(m, labels) for m in spec.metrics if direction(m) is False]
     to = [f"{say(m, labels)} is best at {TARGET[m]:g}" for m in spec.metrics if m in TARGET]
     words = [f"{', '.join(up)}: higher is better"] * bool(up) + [
         f"{', '.join(down)}: lower is better"

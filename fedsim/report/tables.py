@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedsim.base import RequestError, require
-from fedsim.metrics import HIGHER_IS_BETTER, RANGE, TARGET, badness
+from fedsim.metrics import RANGE, TARGET, badness, direction
 from fedsim.report import reference
 from fedsim.report.intervals import Interval, cut
 from fedsim.report.notes import DIVERGED, notes, published_notes
@@ -242,7 +242,7 @@ def _best(
     for i, row in enumerate(cells):
         for j, cell in enumerate(row):
             name = metric(i, j)
-            if cell.mean is not None and (name in HIGHER_IS_BETTER or name in TARGET):
+            if cell.mean is not None and (direction(name) is not None or name in TARGET):
                 lines.setdefault((j if spec.best == "column" else i, name), []).append((i, j))
     best: set[tuple[int, int]] = set()
     for (_, name), places in lines.items():

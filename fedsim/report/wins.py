@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from fedsim.base import require
-from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness
+from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness, direction
 from fedsim.report.drawing import HEAT, Drawing, Point, canvas, caption, drawing, in_plan, left_out
 from fedsim.report.heat import grid, write_in
 from fedsim.report.rows import Key, NoRuns, Rows, Value, chosen, observe
@@ -25,7 +25,7 @@ def shares(rows: Rows, spec: FigureSpec) -> dict[Pair, tuple[float, int]]:
     A pair is two runs that differ in `spec.by` alone; with sites or clients, one at a time.
     """
     require(
-        spec.metric in HIGHER_IS_BETTER or spec.metric in TARGET,
+        direction(spec.metric) is not None or spec.metric in TARGET,
         f"{spec.metric} has no better side; choose one of {', '.join([*HIGHER_IS_BETTER, *TARGET])}",
     )
     axes = dict.fromkeys(d for run in rows.runs if chosen(run, spec.where) for d in run.cell)

@@ -18,14 +18,28 @@ of weight 0 does not exist.
   ece                    expected calibration error, 15 bins of equal width, closed on the right
                          (Guo et al. 2017, eq. 3); binary: of the probability of class 1;
                          multi-class: of the probability of the top label
+  ici                    integrated calibration index: mean distance of probabilities to a smooth calibration
+                         curve (Austin and Steyerberg 2019), see `smooth`
+  o_e                    observed over expected: events over the sum of probabilities, amounts over the sum of
+                         predictions
+  ppv_topK, sensitivity_topK, nne_topK
+                         share of positives among the K % with the highest scores, share of all positives that
+                         is found there, and how many must be looked at to find one; see `decisions`
+  net_benefit_T          of acting on probabilities from T on, per row (Vickers and Elkin 2006); acting on
+                         every row gives net_benefit_all_T, on none 0
   calibration_intercept  calibration in the large: a in logit P(y) = a + logit(p)
   calibration_slope      b in logit P(y) = a + b logit(p), maximum likelihood, no penalty (Cox 1958)
   r2, mae, mse           coefficient of determination, mean absolute and mean squared error
+  cpm                    Cumming's prediction measure: 1 - mae over the mean absolute deviation from the mean
+  gini                   concentration of amounts >= 0 along predictions over that along themselves (Frees,
+                         Meyers, Cummings, JASA 2011)
   backdoor               share of the other classes' rows taken for an attack's target, with its trigger
   c_index                share of comparable pairs that the risk puts in the order of their events
                          (Harrell et al. 1996), equal risks counted half; undefined without such a pair
   cox_loss               negative log partial likelihood per event, nats, ties as Efron 1977; the risk is
                          taken for a log hazard ratio
+  uno_c, auc_t, brier_t, ibs, and again o_e, ici and net_benefit_T
+                         of probabilities of an event by a horizon, under censoring; see `horizon`
 """
 
 from __future__ import annotations
@@ -38,6 +52,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedsim import survival
+from fedsim.metrics import decisions, horizon
+from fedsim.metrics.binary import EPS, binary
+from fedsim.metrics.horizon import Absolute
+from fedsim.metrics.others import multiclass, regression
 
 Floats = NDArray[np.float64]
 
@@ -48,21 +66,38 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "log_loss": False,
     "brier": False,
     "ece": False,
+    "ici": False,
+    **{
+        f"{name}_top{k}": name != "nne"
+        for name in ("ppv", "sensitivity", "nne")
+        for k in decisions.CAPACITIES
+    },
     "r2": True,
+    "cpm": True,
+    "gini": True,
     "mae": False,
     "mse": False,
     "backdoor": False,
     "c_index": True,
     "cox_loss": False,
+    "uno_c": True,
+    "auc_t": True,
+    "brier_t": False,
+    "ibs": False,
 }
 # Metrics that are best at a value, not at an end.
-TARGET: dict[str, float] = {"calibration_intercept": 0.0, "calibration_slope": 1.0}
+TARGET: dict[str, float] = {"calibration_intercept": 0.0, "calibration_slope": 1.0, "o_e": 1.0}
+NET_BENEFIT = "net_benefit_"  # followed by a threshold; higher is better
 # What a value can be. A calibration slope can be anything; brier is the multi-class one.
 RANGE: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("auroc", "auprc", "accuracy", "ece", "backdoor", "c_index"), (0.0, 1.0)),
-    **dict.fromkeys(("log_loss", "mae", "mse", "cox_loss"), (0.0, math.inf)),
+    **dict.fromkeys(("log_loss", "mae", "mse", "cox_loss", "o_e", "brier_t", "ibs"), (0.0, math.inf)),
+    **dict.fromkeys(("ici", "uno_c", "auc_t"), (0.0, 1.0)),
+    **{f"{name}_top{k}": (0.0, 1.0) for name in ("ppv", "sensitivity") for k in decisions.CAPACITIES},
+    **{f"nne_top{k}": (1.0, math.inf) for k in decisions.CAPACITIES},
     "brier": (0.0, 2.0),
-    "r2": (-math.inf, 1.0),
+    **dict.fromkeys(("r2", "cpm"), (-math.inf, 1.0)),
+    "gini": (-1.0, 1.0),
 }
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -75,30 +110,43 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ece",
         "calibration_intercept",
         "calibration_slope",
+        "ici",
+        "o_e",
+        *(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in decisions.CAPACITIES),
     ),
     "multiclass": ("auroc", "accuracy", "log_loss", "brier", "ece"),
-    "regression": ("r2", "mae", "mse"),
+    "regression": ("r2", "mae", "mse", "o_e", "cpm", "gini"),
     "survival": ("c_index", "cox_loss"),
 }
 _QUICK = ("auroc", "accuracy", "log_loss", "brier", "r2", "mae", "mse", "c_index", "cox_loss")
-_BINS = 15
-_EDGES = np.linspace(0.0, 1.0, _BINS + 1, dtype=np.float64)[1:-1]
-_EPS = float(np.finfo(np.float64).eps)
 
 
-def names(kind: str, full: bool = True) -> tuple[str, ...]:
+def names(
+    kind: str, full: bool = True, thresholds: Sequence[float] = (), absolute: bool = False
+) -> tuple[str, ...]:
     """The metrics of a kind of task, in the order of tables.
 
     Args:
       kind: `binary`, `multiclass`, `regression` or `survival`.
       full: False leaves out what a training curve does not need (calibration, auprc).
+      thresholds: of net benefits; absolute: whether survival has probabilities by a horizon.
 
     Raises:
       ValueError: another kind.
     """
     if kind not in _NAMES:
         raise ValueError(f"kind must be one of {', '.join(_NAMES)}; got {kind!r}")
-    return tuple(n for n in _NAMES[kind] if full or n in _QUICK)
+    found = tuple(n for n in _NAMES[kind] if full or n in _QUICK)
+    if full and absolute and kind == "survival":
+        found += horizon.NAMES
+    if full and (kind == "binary" or (absolute and kind == "survival")):
+        found += tuple(f"{NET_BENEFIT}{of}{t:g}" for t in thresholds for of in ("", "all_"))
+    return found
+
+
+def direction(name: str) -> bool | None:
+    """Whether higher is better; None for what is best at a value, and for what is no metric."""
+    return True if name.startswith(NET_BENEFIT) else HIGHER_IS_BETTER.get(name)
 
 
 def evaluate(
@@ -108,6 +156,8 @@ def evaluate(
     weights: ArrayLike | None = None,
     full: bool = True,
     time: ArrayLike | None = None,
+    thresholds: Sequence[float] = (),
+    absolute: Absolute | None = None,
 ) -> dict[str, float | None]:
     """Every metric of `kind`, see the module's docstring; None where undefined.
 
@@ -118,11 +168,13 @@ def evaluate(
       weights: [n], or None for equal weights.
       full: as in `names`.
       time: [n], of the event or of censoring; for `survival`, and no other kind.
+      thresholds: of probabilities, in (0, 1), at which net benefit is asked for.
+      absolute: what makes probabilities of the risks; for `survival`.
 
     Raises:
       ValueError: shapes that do not fit, labels or probabilities out of range.
     """
-    wanted = names(kind, full)
+    wanted = names(kind, full, thresholds, absolute is not None)
     y = np.asarray(y)
     s: Floats = np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or s.ndim != (2 if kind == "multiclass" else 1) or s.shape[0] != y.size:
@@ -137,10 +189,17 @@ def evaluate(
         w = np.asarray(weights, dtype=np.float64)
         if w.shape != y.shape or not (w >= 0).all():
             raise ValueError(f"weights must be >= 0 and of shape {y.shape}, got shape {w.shape}")
-        y, t, s, w = y[w > 0], t[w > 0], s[w > 0], w[w > 0]
+        some = w > 0
+        y, t, s, w = y[some], t[some], s[some], w[some]
+        absolute = None if absolute is None else absolute.of(some)
     if y.size == 0 or not np.isfinite(s).all():
         return dict.fromkeys(wanted)
-    found = _survival(y, t, s, w) if kind == "survival" else _KINDS[kind](y, s, w, full)
+    if kind == "survival":
+        found = _survival(y, t, s, w, absolute if full else None, thresholds)
+    elif kind == "binary":
+        found = binary(y, s, w, full, thresholds)
+    else:
+        found = (multiclass if kind == "multiclass" else regression)(y, s, w, full)
     return {name: found[name] for name in wanted}
 
 
@@ -174,7 +233,7 @@ def log_loss_rows(kind: str, y: ArrayLike, scores: ArrayLike) -> Floats:
         return error
     label = y.astype(np.int64)
     own = np.where(label == 1, s, 1.0 - s) if kind == "binary" else s[..., np.arange(y.size), label]
-    loss: Floats = -np.log(np.clip(own, _EPS, 1.0 - _EPS))
+    loss: Floats = -np.log(np.clip(own, EPS, 1.0 - EPS))
     return loss
 
 
@@ -203,7 +262,7 @@ def badness(name: str, value: float) -> float:
     """A number that is smaller the better `value` is: the order behind `worst` and bold print."""
     if name in TARGET:
         return abs(value - TARGET[name])
-    return -value if HIGHER_IS_BETTER.get(name, False) else value
+    return -value if direction(name) else value
 
 
 def aggregates(
@@ -238,201 +297,15 @@ def aggregates(
     return found
 
 
-# --- binary ----------------------------------------------------------------------------------
-
-
-def _binary(y: NDArray[Any], p: Floats, w: Floats | None, full: bool) -> dict[str, float | None]:
-    order = np.argsort(p)  # the one sort that ranks, precision, bins and ranges share
-    p = p[order]
-    positive = y[order] == 1
-    if p[0] < 0 or p[-1] > 1:
-        raise ValueError(f"binary scores must be probabilities, got {p[0]} to {p[-1]}; apply the sigmoid")
-    if not ((y == 0) | (y == 1)).all():
-        raise ValueError("binary labels must be 0 or 1")
-    w = np.ones(p.size, np.float64) if w is None else w[order]
-    t = positive.astype(np.float64)
-    wt = w * t
-    total, positives = float(w.sum()), float(wt.sum())
-    both = bool(positive.any()) and not bool(positive.all())
-    clipped = np.clip(p, _EPS, 1.0 - _EPS)
-    logs = np.log(np.where(positive, clipped, 1.0 - clipped))
-    found: dict[str, float | None] = {
-        "accuracy": float(w @ ((p > 0.5) == positive)) / total,
-        "log_loss": -float(w @ logs) / total,
-        "brier": float(w @ np.square(p - t)) / total,
-        "auroc": None,
-        "auprc": None,
-        "calibration_intercept": None,
-        "calibration_slope": None,
-    }
-    below_w, below_wt = _running(w), _running(wt)
-    if both:
-        starts = np.flatnonzero(np.concatenate(([True], p[1:] != p[:-1])))  # of runs of equal scores
-        ends = np.append(starts[1:], p.size)
-        hits = below_wt[ends] - below_wt[starts]
-        misses_below = below_w[starts] - below_wt[starts]
-        misses = below_w[ends] - below_w[starts] - hits
-        found["auroc"] = float(hits @ (misses_below + 0.5 * misses)) / (positives * (total - positives))
-        if full:
-            precision = (positives - below_wt[starts]) / (total - below_w[starts])
-            found["auprc"] = float(hits @ precision) / positives
-    if full:
-        cuts = np.concatenate(([0], np.searchsorted(p, _EDGES, side="right"), [p.size]))
-        gap = below_wt - _running(w * p)
-        found["ece"] = float(np.abs(np.diff(gap[cuts])).sum()) / total
-        if both:
-            logit = np.log(clipped / (1.0 - clipped))
-            a = _intercept(logit, t, w)
-            found["calibration_intercept"] = a
-            found["calibration_slope"] = _slope(logit, positive, t, w)
-    return found
-
-
-def _running(x: Floats) -> Floats:
-    """Sums of the first 0, 1, ..., n entries."""
-    sums = np.zeros(x.size + 1, np.float64)
-    np.cumsum(x, out=sums[1:])
-    return sums
-
-
-def _intercept(logit: Floats, t: Floats, w: Floats) -> float:
-    """The root of sum w (t - sigmoid(a + logit)), by Newton steps kept inside a bracket.
-
-    Exists and is unique whenever both classes are there; `logit` is sorted.
-    """
-    share = float(w @ t) / float(w.sum())
-    centre = math.log(share / (1.0 - share))
-    low, high = centre - float(logit[-1]), centre - float(logit[0])
-    a = min(max(0.0, low), high)
-    wt = float(w @ t)
-    for _ in range(200):
-        q = 1.0 / (1.0 + np.exp(-(a + logit)))
-        wq = w * q
-        slack = wt - float(wq.sum())
-        if slack > 0:
-            low = a
-        else:
-            high = a
-        curvature = float(wq @ (1.0 - q))
-        step = a + slack / curvature if curvature > 0 else math.inf
-        if not low < step < high:
-            step = 0.5 * (low + high)
-        if abs(step - a) <= 1e-10 * (1.0 + abs(a)):
-            return step
-        a = step
-    return a
-
-
-def _slope(logit: Floats, positive: NDArray[np.bool_], t: Floats, w: Floats) -> float | None:
-    """Slope of the logistic regression of t on logit, by damped Newton steps (IRLS).
-
-    None unless the classes overlap, the condition under which a finite maximum exists (Albert and
-    Anderson 1984, Theorem 1). `logit` is sorted, so each class's range is at its ends.
-    """
-    first, last = logit[positive], logit[~positive]
-    if first[-1] <= last[0] or last[-1] <= first[0]:
-        return None
-    total = float(w.sum())
-    w = w / total
-    centre = float(w @ logit)
-    scale = math.sqrt(float(w @ np.square(logit - centre)))
-    x = (logit - centre) / scale
-    wx = w * x
-    wt, wtx = float(w @ t), float(wx @ t)
-
-    def gain(a: float, b: float) -> tuple[float, Floats, Floats]:
-        eta = a + b * x
-        e = np.exp(-np.abs(eta))
-        q = np.where(eta >= 0, 1.0, e) / (1.0 + e)
-        value = a * wt + b * wtx - float(w @ (np.maximum(eta, 0.0) + np.log1p(e)))
-        return value, q, e / np.square(1.0 + e)
-
-    a, b = centre, scale  # slope 1, intercept 0 on the scale of the logit
-    best, q, v = gain(a, b)
-    for _ in range(200):
-        ga, gb = wt - float(w @ q), wtx - float(wx @ q)
-        wxv = wx * v
-        haa, hab, hbb = float(w @ v), float(wxv.sum()), float(wxv @ x)
-        det = haa * hbb - hab * hab
-        if not det > 1e-14 * haa * hbb:  # a flat start: go back to where every row has curvature
-            a = b = 0.0
-            best, q, v = gain(a, b)
-            continue
-        da, db = (hbb * ga - hab * gb) / det, (haa * gb - hab * ga) / det
-        rise = ga * da + gb * db
-        if rise <= 1e-20:
-            break
-        size = 1.0
-        while True:
-            value, q_new, v_new = gain(a + size * da, b + size * db)
-            # Below 1e-14 the objective's own rounding decides; a Newton step is right there.
-            if value >= best + 1e-4 * size * rise - 1e-14 or size < 1e-6:
-                break
-            size *= 0.5
-        a, b, best, q, v = a + size * da, b + size * db, value, q_new, v_new
-    return b / scale
-
-
-# --- multi-class and regression --------------------------------------------------------------
-
-
-def _multiclass(y: NDArray[Any], p: Floats, w: Floats | None, full: bool) -> dict[str, float | None]:
-    n, classes = p.shape
-    y = y.astype(np.int64)
-    if y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"labels must be in [0, {classes}), got {y.min()} to {y.max()}")
-    if p.min() < 0 or p.max() > 1:
-        raise ValueError(f"multiclass scores must be probabilities, got {p.min()} to {p.max()}")
-    w = np.ones(n, np.float64) if w is None else w
-    total = float(w.sum())
-    top = p.argmax(axis=1)
-    right = (top == y).astype(np.float64)
-    own = p[np.arange(n), y]
-    found: dict[str, float | None] = {
-        "accuracy": float(w @ right) / total,
-        "log_loss": float(w @ log_loss_rows("multiclass", y, p)) / total,
-        "brier": float(w @ (np.square(p).sum(axis=1) - 2.0 * own + 1.0)) / total,
-        "auroc": _one_vs_rest(y, p, w) if np.unique(y).size == classes > 1 else None,
-    }
-    if full:
-        confidence = p[np.arange(n), top]
-        bins = np.searchsorted(_EDGES, confidence, side="left")
-        gap = np.bincount(bins, weights=w * (right - confidence), minlength=_BINS)
-        found["ece"] = float(np.abs(gap).sum()) / total
-    return found
-
-
-def _one_vs_rest(y: NDArray[np.int64], p: Floats, w: Floats) -> float:
-    areas: list[float] = []
-    for c in range(p.shape[1]):
-        area = _binary((y == c).astype(np.float64), p[:, c], w, False)["auroc"]
-        assert area is not None  # every class is there, and the rest is not empty
-        areas.append(area)
-    return math.fsum(areas) / len(areas)
-
-
-def _regression(y: NDArray[Any], s: Floats, w: Floats | None, full: bool) -> dict[str, float | None]:
-    t: Floats = y.astype(np.float64)
-    w = np.ones(t.size, np.float64) if w is None else w
-    w = w / float(w.sum())
-    error = s - t
-    mse = float(w @ np.square(error))
-    # Variance against the first value: exactly 0 for constant labels, whatever they are.
-    shifted = t - t[0]
-    variance = float(w @ np.square(shifted - float(w @ shifted)))
-    return {
-        "r2": 1.0 - mse / variance if variance > 0 else None,
-        "mae": float(w @ np.abs(error)),
-        "mse": mse,
-    }
-
-
-def _survival(y: NDArray[Any], time: NDArray[Any], s: Floats, w: Floats | None) -> dict[str, float | None]:
+def _survival(
+    y: NDArray[Any], time: NDArray[Any], s: Floats, w: Floats | None, absolute: Absolute | None,
+    thresholds: Sequence[float],
+) -> dict[str, float | None]:  # fmt: skip
     if not ((y == 0) | (y == 1)).all():
         raise ValueError("survival labels must be 1 (event) or 0 (censored)")
     event, t = y == 1, time.astype(np.float64)
     w = np.ones(y.size, np.float64) if w is None else w
-    return {"c_index": survival.c_index(event, t, s, w), "cox_loss": survival.cox_loss(event, t, s, w)}
-
-
-_KINDS = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}
+    found = {"c_index": survival.c_index(event, t, s, w), "cox_loss": survival.cox_loss(event, t, s, w)}
+    if absolute is not None:
+        found |= horizon.evaluate(event, t, s, w, absolute, thresholds)
+    return found

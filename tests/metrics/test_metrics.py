@@ -168,7 +168,9 @@ def test_auroc_counts_ties_half() -> None:
 def test_one_class_has_no_ranking(label: int) -> None:
     got = metrics.evaluate("binary", [label] * 3, [0.2, 0.6, 0.9])
     undefined = {name for name, value in got.items() if value is None}
-    assert undefined == {"auroc", "auprc", "calibration_intercept", "calibration_slope"}
+    both = {"auroc", "auprc", "calibration_intercept", "calibration_slope", "ici"}
+    found = {f"{name}_top{k}" for name in ("sensitivity", "nne") for k in (1, 5, 10)}
+    assert undefined == (both if label else both | found)
     assert got["accuracy"] == pytest.approx(2 / 3 if label else 1 / 3)
 
 
@@ -293,6 +295,9 @@ def test_every_metric_has_a_direction() -> None:
     for kind in ("binary", "multiclass", "regression"):
         for name in metrics.names(kind):
             assert (name in metrics.HIGHER_IS_BETTER) != (name in metrics.TARGET)
+            assert metrics.direction(name) is metrics.HIGHER_IS_BETTER.get(name)
+    assert metrics.direction("net_benefit_0.1") is metrics.direction("net_benefit_all_0.25") is True
+    assert metrics.direction("n") is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""How probabilities of an event by a horizon are judged where some rows are censored before it.
+
+Rows whose state at the horizon is known stand for those whose is not: each weighs one over the probability of
+being observed that long (inverse probability of censoring weighting), which the Kaplan-Meier estimate of
+censoring gives. That is right where censoring does not depend on what the model knows.
+
+Sources: Graf, Schmoor, Sauerbrei, Schumacher, Statistics in Medicine 1999, for the Brier score and its
+integral; Uno, Cai, Pencina, D'Agostino, Wei, Statistics in Medicine 2011, for the truncated concordance; Uno,
+Cai, Tian, Wei, JASA 2007, for the cumulative/dynamic AUC; Gerds, Andersen, Kattan, Statistics in Medicine
+2014, for calibration curves; Vickers et al. 2008, see `decisions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsim import survival
+from fedsim.metrics import decisions, smooth
+from fedsim.metrics.binary import binary
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+NAMES = ("uno_c", "auc_t", "brier_t", "ibs", "o_e", "ici")
+
+
+@dataclass(frozen=True)
+class Absolute:
+    """What turns log relative risks into probabilities.
+
+    times: f64[g], rising and evenly spaced from 0, the last being the horizon; the horizon alone, where no
+      more is known. log_hazard: f64[s, g], of each stratum's cumulative baseline hazard; stratum: i64[n],
+      of rows.
+    """
+
+    times: Floats
+    log_hazard: Floats
+    stratum: NDArray[np.int64]
+
+    @property
+    def horizon(self) -> float:
+        return float(self.times[-1])
+
+    def of(self, rows: Any) -> Absolute:
+        return replace(self, stratum=self.stratum[rows])
+
+    def order(self, score: Floats) -> Floats:
+        """Logarithm of the cumulative hazard at the horizon, f64[n]: ordered as the probabilities are."""
+        found: Floats = self.log_hazard[:, -1][self.stratum] + score
+        return found
+
+    def risk(self, score: Floats, at: int = -1) -> Floats:
+        """Probability of the event by times[at], f64[n]: 1 - exp(-hazard exp(score))."""
+        with np.errstate(over="ignore"):  # a hazard beyond all numbers is certainty
+            found: Floats = -np.expm1(-np.exp(self.log_hazard[:, at][self.stratum] + score))
+        return found
+
+
+def evaluate(
+    event: Flags, time: Floats, score: Floats, w: Floats, absolute: Absolute, thresholds: Sequence[float]
+) -> dict[str, float | None]:
+    """`NAMES` and net benefits; None where undefined, as all are where no row is observed up to the horizon.
+
+    Args:
+      event, time, score, w: [n], n > 0; score: log relative risk; w > 0.
+
+    Returns:
+      o_e: Kaplan-Meier's share of events by the horizon over the mean probability; ici: of a smooth curve
+      through the rows whose state is known, in their weights, over all rows. uno_c looks at events before
+      the horizon.
+    """
+    t, p = absolute.horizon, absolute.risk(score)
+    censored = survival.kaplan_meier(event, time, w, censoring=True)
+    found: dict[str, float | None] = dict.fromkeys(NAMES)
+    found |= {f"net_benefit_{kind}{x:g}": None for x in thresholds for kind in ("", "all_")}
+    happened = survived_less(event, time, w, t)
+    omega, known = weights(event, time, censored, t)
+    if happened is None or not np.isfinite(omega).all():
+        return found
+    early = event & (time <= t)
+    both = bool(early.any()) and not bool(early[known].all())
+    observed = survival.share_at(censored, time, before=True)
+    factor = np.where(event & (time < t), 1.0 / np.square(np.where(observed > 0, observed, 1.0)), 0.0)
+    expected, total = float(w @ p), float(w.sum())
+    found["uno_c"] = survival.c_index(event, time, absolute.order(score), w, factor)
+    found["brier_t"] = float((w * omega) @ np.square(early - p)) / total
+    found["o_e"] = happened * total / expected if expected > 0 else None
+    if both:
+        y, q, v = early[known].astype(np.float64), p[known], (w * omega)[known]
+        found["auc_t"] = binary(y, q, v, full=False)["auroc"]
+        found["ici"] = smooth.ici(p, w, smooth.curve(q, y, v))
+    if len(absolute.times) > 1:
+        found["ibs"] = _integrated(event, time, score, w, absolute, censored)
+    for threshold in thresholds:
+        acted = p >= threshold
+        share = float(w[acted].sum()) / total
+        inside = survived_less(event[acted], time[acted], w[acted], t) if acted.any() else 0.0
+        if inside is not None:
+            gain = decisions.net_benefit(share, share * inside, threshold)
+            found[f"net_benefit_{threshold:g}"] = gain
+        found[f"net_benefit_all_{threshold:g}"] = decisions.net_benefit(1.0, happened, threshold)
+    return found
+
+
+def survived_less(event: Flags, time: Floats, w: Floats, t: float) -> float | None:
+    """Kaplan-Meier's share of events by t; None where follow-up ends before, with some left."""
+    curve = survival.kaplan_meier(event, time, w)
+    left = float(survival.share_at(curve, np.float64(t)))
+    return 1.0 - left if time.max() >= t or left == 0 else None
+
+
+def weights(event: Flags, time: Floats, censored: tuple[Floats, Floats], t: float) -> tuple[Floats, Flags]:
+    """(inverse probability of being observed as long as is needed to know the state at t, 0 where it is not
+    known; whether it is), [n] each. Who is censored at t itself has no event by t."""
+    early = event & (time <= t)
+    known = early | (time >= t)
+    seen = survival.share_at(censored, np.minimum(time, t), before=True)
+    with np.errstate(divide="ignore"):
+        return np.where(known, 1.0 / seen, 0.0), known
+
+
+def _integrated(
+    event: Flags, time: Floats, score: Floats, w: Floats, absolute: Absolute, censored: tuple[Floats, Floats]
+) -> float:
+    """Mean of the Brier score from 0 to the horizon, by the trapezoid rule."""
+    scores = []
+    for k, t in enumerate(absolute.times):
+        omega, _ = weights(event, time, censored, float(t))
+        early = event & (time <= t)
+        scores.append(float((w * omega) @ np.square(early - absolute.risk(score, k))) / float(w.sum()))
+    return float(np.trapezoid(scores, absolute.times)) / absolute.horizon
