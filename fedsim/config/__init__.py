@@ -100,6 +100,7 @@ from fedsim.config.split import (
     QuantityLabel,
     Shards,
     SplitConfig,
+    Temporal,
 )
 from fedsim.config.system import Lognormal, NoSystem, SystemConfig, TimedSystem, TracedSystem
 from fedsim.config.task import Cnn, Cox, Linear, Logistic, Mlp, SurvivalDiscrete, TaskConfig
@@ -153,6 +154,12 @@ class Evaluate:
     """every: rounds between evaluations (0: only after the last round); predictions: keep every
     tested row's score (null: below a million rows); target: what it costs to reach, in rounds judged.
 
+    horizon: time by which the event has happened or not, in the unit of the times: survival is judged by
+      probabilities of it, too, after the last round; null: by the order of risks alone.
+    thresholds: probabilities in (0, 1) from which on one would act, for net benefit.
+    groups: column -> cut points; rows are judged apart by a feature, or a column that data.keep keeps, after
+      the last round: by its values, or by the intervals between cut points. fewest: events, and rows without
+      one (of a quantity rows), that a group must have for its metrics.
     noise_multiplier: deviation of the noise on regions' counts of scores by label, in units of the most that
       one record or patient adds; null: no such counts. bins: of scores, an even number.
     """
@@ -160,11 +167,32 @@ class Evaluate:
     every: int = 0
     predictions: bool | None = None
     target: Target = field(default_factory=Target)
+    horizon: float | None = None
+    thresholds: tuple[float, ...] = ()
+    groups: dict[str, Any] = field(default_factory=dict, hash=False)
+    fewest: int = 10
     noise_multiplier: float | None = None
     bins: int = 10
 
     def __post_init__(self) -> None:
         require(self.every >= 0, f"evaluate.every must be >= 0, got {self.every}")
+        require(
+            self.horizon is None or 0 < self.horizon < inf,
+            f"evaluate.horizon must be in (0, inf), or null, got {self.horizon}",
+        )
+        require(
+            all(0 < t < 1 for t in self.thresholds) and len({*self.thresholds}) == len(self.thresholds),
+            f"evaluate.thresholds must be different numbers in (0, 1), got {list(self.thresholds)}",
+        )
+        for name, cuts in self.groups.items():
+            numbers = isinstance(cuts, list | tuple) and all(
+                isinstance(c, int | float) and not isinstance(c, bool) and -inf < c < inf for c in cuts
+            )
+            require(
+                numbers and list(cuts) == sorted({*cuts}),
+                f"evaluate.groups.{name} must be rising numbers, or [] for one group per value, got {cuts!r}",
+            )
+        require(self.fewest >= 1, f"evaluate.fewest must be >= 1, got {self.fewest}")
         noise, bins = self.noise_multiplier, self.bins
         require(
             noise is None or 0 < noise < inf,
@@ -219,6 +247,7 @@ class Experiment:
         self.privacy.check(self)
         self.audit.check(self)
         self._check_counts()
+        self._check_horizon()
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -232,6 +261,30 @@ class Experiment:
                 f"they point to, so privacy={self.privacy.name} would promise nothing; choose privacy=none, "
                 "or a world that draws at random, such as uniform or poisson",
             )
+
+    def _check_horizon(self) -> None:
+        """Whether there are probabilities of an event by a horizon, and nothing unprotected makes them."""
+        horizon, task = self.evaluate.horizon, self.task
+        if horizon is None:
+            return
+        if isinstance(task, SurvivalDiscrete):
+            require(
+                horizon == task.horizon,
+                f"task=survival_discrete gives probabilities of an event by task.horizon={task.horizon:g}, "
+                f"and evaluate.horizon={horizon:g} is another time; make them equal",
+            )
+            return
+        require(
+            isinstance(self.privacy, NoPrivacy),
+            f"evaluate.horizon={horizon:g} needs a baseline hazard of training rows, which no noise of "
+            f"privacy={self.privacy.name} covers; choose task=survival_discrete, whose hazards are part of "
+            "the model, or privacy=none, or set evaluate.horizon=null",
+        )
+        require(
+            not self.split.late,
+            "evaluate.horizon needs a baseline hazard, and clients that join late have no part in one; set "
+            "split.late=0, or evaluate.horizon=null",
+        )
 
     def _check_counts(self) -> None:
         """Whether counts of rows that judge can have noise that hides any of them."""
@@ -390,6 +443,7 @@ __all__ = [
     "Target",
     "TaskConfig",
     "TcgaBrca",
+    "Temporal",
     "TimedSystem",
     "TopK",
     "TopologyConfig",

@@ -115,6 +115,8 @@ class Table(DataConfig):
 
     patient: column that says whose a row is, where patients have several, for privacy.unit=patient.
     time: column of the time to the event; the label then says whether it happened, 1 or 0 (censored).
+    calendar: column of when a row was recorded, a date or a number, for split=temporal.
+    keep: columns that no model sees unless `features` names them, for subgroups (evaluate.groups).
     categorical: columns to one-hot encode though they hold numbers (text columns always are).
     external: clients kept out of training, for outside validation.
     """
@@ -125,6 +127,8 @@ class Table(DataConfig):
     patient: str | None = None
     time: str | None = None
     weight: str | None = None
+    calendar: str | None = None
+    keep: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()

@@ -94,6 +94,26 @@ class Published(SplitConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Temporal(SplitConfig):
+    """Each row stays with the client it came from, and is tested if it was recorded late.
+
+    cut: rows from this moment on are tested, earlier ones train: a date, or a number where the source's
+      calendar is one; split.test does not matter then. null: each client's latest `split.test` of its rows,
+      but none that was recorded at the same time as one that trains.
+    """
+
+    cut: float | str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            not self.folds and not self.leave_one_out,
+            "split=temporal tests the latest rows, so split.folds must be 0 and split.leave_one_out false; "
+            "use split=natural for these",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Iid(SplitConfig):
     """Rows dealt at random, in equal shares; `clients` defaults to the natural number."""
 
@@ -237,6 +257,7 @@ class Groups(GradedSplit):
 MEMBERS: dict[str, type] = {
     "natural": Natural,
     "published": Published,
+    "temporal": Temporal,
     "iid": Iid,
     "dirichlet": Dirichlet,
     "shards": Shards,

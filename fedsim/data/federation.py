@@ -55,6 +55,9 @@ class Federation:
     classes: 2 for binary and survival, C for multiclass, 0 for regression; `labels` names them.
     features: names of the columns of `x` after one-hot encoding; empty for pictures.
     external: indices of clients kept outside training; a test set that is nobody's is one, `holdout`.
+    calendar: float64[N], when each row was recorded, on one clock for all; None: it is not known.
+    kept: name -> [N], columns that describe rows and that no model sees: float64 (NaN = missing) or text
+      ("" = missing), for subgroups.
     test: bool[N], rows that the source's publishers test on, for split=published; None: it names none.
     fingerprint: SHA-256 of the contents, or of the recipe of a generated population.
     metadata: client name -> what is known of it, such as hospital, region, language.
@@ -77,6 +80,8 @@ class Federation:
     labels: tuple[str, ...] = ()
     external: frozenset[int] = frozenset()
     test: np.ndarray | None = None
+    calendar: np.ndarray | None = None
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +92,12 @@ class Federation:
         )
         if self.columns is not None:
             _check_columns(self, self.columns)
+        beside = self.kept if self.calendar is None else {**self.kept, "calendar": self.calendar}
+        for key, value in beside.items():
+            require(
+                value.shape == (self.rows,),
+                f"{self.source}: column {key} has shape {list(value.shape)}, but offsets end at {self.rows}",
+            )
 
     @property
     def rows(self) -> int:
@@ -153,6 +164,8 @@ def gather(
     external: Sequence[str] = (),
     test: np.ndarray | None = None,
     patient_of_row: np.ndarray | None = None,
+    calendar: np.ndarray | None = None,
+    kept: Mapping[str, np.ndarray] | None = None,
     features: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
     **described: Any,
@@ -162,7 +175,7 @@ def gather(
 
     Args:
       client_of_row: name of the client that holds each row.
-      columns, test: as in `Federation`, rows in the same order.
+      columns, test, calendar, kept: as in `Federation`, rows in the same order.
       patient_of_row: int[N], the same number for rows of one patient.
       described: licence, source, metadata.
     """
@@ -178,6 +191,11 @@ def gather(
         columns["patient"][order] = np.cumsum(new[0] | new[1]) - 1
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(names)))]).astype(np.int64)
     sorted_columns = {key: np.ascontiguousarray(value[order]) for key, value in columns.items()}
+    beside = {key: np.ascontiguousarray(value[order]) for key, value in (kept or {}).items()}
+    when = None if calendar is None else np.ascontiguousarray(calendar[order])
+    # By their bytes: text has no buffer that can be hashed. What is not there changes no fingerprint.
+    seen = {f"kept {key}": np.frombuffer(value.tobytes(), np.uint8) for key, value in beside.items()}
+    seen |= {} if when is None else {"calendar": when}
     return Federation(
         names=names,
         ids=client_ids(names),
@@ -189,7 +207,9 @@ def gather(
         labels=labels,
         external=frozenset(names.index(name) for name in external),
         test=None if test is None else test[order],
-        fingerprint=fingerprint(names, offsets, sorted_columns, kind, features, labels),
+        calendar=when,
+        kept=beside,
+        fingerprint=fingerprint(names, offsets, sorted_columns | seen, kind, features, labels),
         **described,
     )
 

@@ -65,6 +65,7 @@ def table(cfg: Table) -> Federation:
     if cfg.weight is not None:
         columns["weight"] = _weight(frame, cfg.weight)
 
+    calendar = None if cfg.calendar is None else _calendar(frame, cfg.calendar)
     blocks: list[np.ndarray] = []
     features: list[str] = []
     unknown: dict[str, dict[str, Any]] = {}
@@ -90,6 +91,8 @@ def table(cfg: Table) -> Federation:
         classes=classes,
         external=external,
         patient_of_row=_patients(frame, cfg.patient) if cfg.patient is not None else None,
+        calendar=calendar,
+        kept={column: _kept(frame[column], column) for column in dict.fromkeys(cfg.keep)},
         features=tuple(features),
         labels=labels,
         licence="not stated",
@@ -178,10 +181,14 @@ def _first(error: Exception) -> str:
 
 def _roles(cfg: Table, present: Sequence[str]) -> dict[str, str]:
     """Role -> column, for the roles that are used."""
-    wanted = {role: getattr(cfg, role) for role in ("client", "patient", "label", "time", "weight")}
+    wanted = {
+        role: getattr(cfg, role) for role in ("client", "patient", "label", "time", "weight", "calendar")
+    }
     roles = {role: column for role, column in wanted.items() if column is not None}
     for role, column in roles.items():
         _check_known(column, present, f"data.{role}")
+    for column in cfg.keep:
+        _check_known(column, present, "data.keep")
     for option in ("features", "drop", "categorical"):
         for column in getattr(cfg, option):
             _check_known(column, present, f"data.{option}")
@@ -205,7 +212,8 @@ def _check_known(column: str, present: Sequence[str], option: str) -> None:
 
 
 def _feature_columns(cfg: Table, present: Sequence[str], taken: set[str]) -> list[str]:
-    chosen = tuple(dict.fromkeys(cfg.features)) or tuple(c for c in present if c not in taken)
+    apart = taken | set(cfg.keep)
+    chosen = tuple(dict.fromkeys(cfg.features)) or tuple(c for c in present if c not in apart)
     return [column for column in chosen if column not in cfg.drop]
 
 
@@ -353,6 +361,34 @@ def _complete(frame: pa.Table, column: str, where: str) -> np.ndarray:
     if len(bad):
         raise RequestError(f"{where}: column {column!r} is infinite in row {bad[0] + 1}; correct it")
     return found
+
+
+def _calendar(frame: pa.Table, column: str) -> np.ndarray:
+    """float64[N]: days since 1970 of dates, numbers as they are; none missing."""
+    values, where = frame[column], f"data.calendar: column {column!r}"
+    kind = values.type
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        empty = np.flatnonzero(~values.is_valid().to_numpy())
+        require(
+            not len(empty),
+            f"{where} is empty in {len(empty)} rows, first in row {empty[:1].sum() + 1}; fill it "
+            "or leave these rows out",
+        )
+        micro: np.ndarray = values.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+        return micro.astype(np.float64) / 86_400e6
+    require(
+        _numeric(kind),
+        f"{where} holds {kind}, which is neither a date nor a number; write dates as 2024-12-31",
+    )
+    return _complete(frame, column, "data.calendar")
+
+
+def _kept(values: pa.ChunkedArray, column: str) -> np.ndarray:
+    """float64[N], NaN where missing, or text[N], "" where missing."""
+    if _numeric(values.type):
+        return _float64(values)
+    codes, words = _coded(values, column)
+    return np.array([*words, ""], dtype=np.str_)[codes]
 
 
 def _weight(frame: pa.Table, column: str) -> np.ndarray:

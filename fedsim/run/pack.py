@@ -16,7 +16,7 @@ from fedsim.base import checked, nearest, numbers, require, to_dict, with_number
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
-from fedsim.run import audits, budget, released, spending
+from fedsim.run import absolute, audits, budget, released, spending, subgroups
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choices
 from fedsim.run.train import Memo, train
@@ -176,6 +176,8 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     for job in jobs:
         spending.check(job.experiment.evaluate.target, federation.kind)
         released.check(job.experiment, federation, engine.traits.adapts)
+        absolute.check(job.experiment, federation)
+        subgroups.check(job.experiment.evaluate.groups, federation)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]
     sets = [r.sets() for r in rows]
     # A run ends where its privacy budget does; the rounds of tuned ones are its folds' own.
@@ -205,6 +207,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         together = scores
         if engine.traits.consensus:
             together = {which: engine.predict(states, which, personal=False) for which in scores}
+        training = _training(engine, states)
         measures = engine.measures(states)
         for i, (row, part, have) in enumerate(zip(rows, of_job, sets, strict=True)):
             if ends[i] <= before:
@@ -218,12 +221,19 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
                 )
                 for name in engine.traits.measures
             }
+            own = engine.traits.personal or engine.traits.adapts
+            hazards = _baselines(row, training, part, own) if final else None
             held = {
-                which: row.judged(which, scores[which][part], obeyed[which][part] if obeyed else None)
+                which: row.judged(
+                    which, scores[which][part], obeyed[which][part] if obeyed else None, hazards
+                )
                 for which in have
             }
             for which, judged in held.items():
-                pooled = row.judged(which, together[which][part]) if engine.traits.consensus else judged
+                pooled = judged
+                if engine.traits.consensus:
+                    hazards = _baselines(row, training, part, False) if final else None
+                    pooled = row.judged(which, together[which][part], baselines=hazards)
                 row.add(done, which, judged, final, extra, pooled)
             if diverged_at[i] is None and not (result.finite[part].all() and row.finite):
                 diverged_at[i] = done
@@ -288,6 +298,18 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             )
         )
     return out
+
+
+def _training(engine: Engine, states: list[Handles]) -> Callable[[bool], list[np.ndarray]]:
+    """Scores of every lane's training rows, worked out where they are asked for: by clients' own models where
+    they have any, or by the server's."""
+    return cache(lambda own: engine.predict(states, "train", personal=None if own else False))
+
+
+def _baselines(
+    row: Rows, training: Callable[[bool], list[np.ndarray]], part: slice, own: bool
+) -> list[absolute.Baseline] | None:
+    return absolute.baselines(row.experiment, row.federation, row.lanes, lambda: training(own)[part], own)
 
 
 def _heterogeneity(jobs: Sequence[Job], lanes: Sequence[int], engine: Engine, bench: Bench) -> list[Any]:

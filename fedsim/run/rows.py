@@ -12,7 +12,9 @@ from fedsim import metrics
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.data.federation import Federation
-from fedsim.run import released
+from fedsim.metrics import Absolute
+from fedsim.run import released, subgroups
+from fedsim.run.absolute import Baseline, absolute
 from fedsim.simulate.judged import SETS, labels_of, segment
 from fedsim.simulate.lanes import Lane
 
@@ -25,7 +27,7 @@ class Judged:
 
     fold, client, row: where each score belongs; score: [n] or [n, classes]; triggered: the same with the
     attack's trigger on every row, where it has one; time: for survival, where label says whether it is an
-      event's.
+      event's; absolute: what makes probabilities of its risks, where a horizon is asked for.
     """
 
     fold: np.ndarray
@@ -36,6 +38,7 @@ class Judged:
     weight: np.ndarray | None
     triggered: np.ndarray | None = None
     time: np.ndarray | None = None
+    absolute: Absolute | None = None
 
 
 @dataclass
@@ -55,16 +58,21 @@ class Rows:
         return [name for name in SETS if any(segment(part, name)[1].any() for part in judged)]
 
     def judged(
-        self, which: str, scores: Sequence[np.ndarray], triggered: Sequence[np.ndarray] | None = None
+        self,
+        which: str,
+        scores: Sequence[np.ndarray],
+        triggered: Sequence[np.ndarray] | None = None,
+        baselines: Sequence[Baseline] | None = None,
     ) -> Judged:
-        """Bring the folds' scores together with their labels."""
+        """Bring the folds' scores together with their labels. baselines: of each fold."""
         parts = [labels_of(lane.judged, which) for lane in self.lanes]
         rows = np.concatenate([p[0] for p in parts])
         client = np.concatenate([p[1] for p in parts])
         columns = self.federation.columns
         weight = columns["weight"][rows] if columns is not None and "weight" in columns else None
+        fold = np.repeat(np.arange(len(parts), dtype=np.int32), [len(p[0]) for p in parts])
         return Judged(
-            fold=np.repeat(np.arange(len(parts), dtype=np.int32), [len(p[0]) for p in parts]),
+            fold=fold,
             client=client.astype(np.int32),
             row=rows,
             label=self.federation.labels_of(rows),
@@ -72,6 +80,7 @@ class Rows:
             weight=weight,
             triggered=None if triggered is None else np.concatenate(list(triggered)),
             time=self.federation.times_of(rows),
+            absolute=None if baselines is None else absolute(baselines, fold, client),
         )
 
     def add(
@@ -87,7 +96,8 @@ class Rows:
         base = {"round": rnd, "replica": replica, "set": which}
         sent = self._sent(rnd, which, held)
         everyone = released.measured([c for of in sent.values() for c in of], final) if sent else {}
-        self.rounds.append(base | {"aggregate": "pooled", "n": len(held.row)} | pooled | everyone | extra)
+        size = {"n": len(held.row), "positives": self._positives(held, slice(None))}
+        self.rounds.append(base | {"aggregate": "pooled"} | size | pooled | everyone | extra)
         names = self.lanes[0].judged.names
         per_client = self._per(held, held.client, names, base, "client", final)
         per_site: list[dict[str, Any]] = []
@@ -107,6 +117,8 @@ class Rows:
                 found = {name: by_kind[kind] for name, by_kind in summary.items()}
                 self.rounds.append(base | {"aggregate": kind, "n": len(held.row)} | found | extra)
         self.clients += per_client + per_site
+        if final:
+            self.clients += self._groups(held, base)
 
     def _sent(self, rnd: int, which: str, held: Judged) -> dict[str, list[np.ndarray]]:
         """Client -> what it sends of its rows of a set, one array of noised counts for every fold that judges
@@ -141,18 +153,52 @@ class Rows:
         starts = np.searchsorted(owner[order], present)
         found = []
         for k, mine in zip(present, np.split(order, starts[1:]), strict=True):
-            positives = int((held.label[mine] > 0).sum()) if self.federation.kind in _COUNTED else None
+            size = {"n": len(mine), "positives": self._positives(held, mine)}
             found.append(
-                base
-                | {"group": group, "name": names[int(k)], "n": len(mine), "positives": positives}
-                | self._measure(held, mine, final)
+                base | {"group": group, "name": names[int(k)]} | size | self._measure(held, mine, final)
             )
+        return found
+
+    def _positives(self, held: Judged, rows: Any) -> int | None:
+        """Events, or rows of class 1."""
+        return int((held.label[rows] > 0).sum()) if self.federation.kind in _COUNTED else None
+
+    def _groups(self, held: Judged, base: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every subgroup, and of each column the gap: the largest less the smallest value of each metric,
+        over the groups that have one; without groups that are too small or of missing values."""
+        cfg, found = self.experiment.evaluate, []
+        for name, cuts in cfg.groups.items():
+            names, of_row = subgroups.groups(self.federation, name, cuts, held.row)
+            rows = self._per(held, of_row, names, base, "subgroup", True)
+            metric = rows[0].keys() - {*base, *_SIZES}
+            for row in rows:
+                events = row["n"] if row["positives"] is None else row["positives"]
+                others = row["n"] - events if self.federation.kind == "binary" else events
+                if min(events, others) < cfg.fewest:
+                    row |= dict.fromkeys(metric)
+            compared = [row for row in rows if row["name"] != f"{name} {subgroups.MISSING}"]
+            gap: dict[str, Any] = {"group": "gap", "name": name}
+            for size in ("n", "positives"):
+                gap[size] = sum(row[size] for row in compared) if rows[0][size] is not None else None
+            for key in (k for k in rows[0] if k in metric):
+                values = [row[key] for row in compared if row[key] is not None]
+                gap[key] = max(values) - min(values) if len(values) > 1 else None
+            found += [*rows, base | gap]
         return found
 
     def _measure(self, held: Judged, rows: Any, full: bool) -> dict[str, float | None]:
         weight, time = (None if x is None else x[rows] for x in (held.weight, held.time))
         kind, label = self.federation.kind, held.label[rows]
-        found = metrics.evaluate(kind, label, held.score[rows], weight, full=full, time=time)
+        found = metrics.evaluate(
+            kind,
+            label,
+            held.score[rows],
+            weight,
+            full=full,
+            time=time,
+            thresholds=self.experiment.evaluate.thresholds if full else (),
+            absolute=held.absolute.of(rows) if full and held.absolute is not None else None,
+        )
         attack = self.experiment.attack
         if held.triggered is not None and isinstance(attack, Backdoor):
             found["backdoor"] = metrics.backdoor(kind, label, held.triggered[rows], attack.target, weight)
@@ -172,7 +218,16 @@ class Rows:
             "row": np.concatenate([h.row for _, h in parts]).astype(np.int64),
             **_labels([h for _, h in parts]),
             "score": np.concatenate([h.score for _, h in parts]),
+            **_risks([h for _, h in parts]),
+            **self._patients([h for _, h in parts]),
         }
+
+    def _patients(self, held: Sequence[Judged]) -> dict[str, np.ndarray]:
+        """Whose each row is, where several are one patient's."""
+        columns = self.federation.columns or {}
+        if "patient" not in columns:
+            return {}
+        return {"patient": columns["patient"][np.concatenate([h.row for h in held])].astype(np.int64)}
 
     def summary(self, measures: Sequence[str] = ()) -> dict[str, Any]:
         """Final metrics for people and `--json`: pooled, and by name clients, external sites, and
@@ -196,6 +251,7 @@ class Rows:
         }
 
 
+_SIZES = ("group", "name", "n", "positives")
 _COUNTED = ("binary", "survival")  # kinds whose rows of label 1 are counted
 
 _EXTRA = {"cohort", "bytes_up", "bytes_down", "simulated_seconds", "energy_joules", "aborted_rounds"}
@@ -206,6 +262,12 @@ def _labels(held: Sequence[Judged]) -> dict[str, np.ndarray]:
     label = np.concatenate([h.label for h in held])
     times = [h.time for h in held if h.time is not None]
     return {"time": np.concatenate(times), "event": label} if times else {"label": label}
+
+
+def _risks(held: Sequence[Judged]) -> dict[str, np.ndarray]:
+    """Probabilities of the event by the horizon, where one is asked for."""
+    found = [h.absolute.risk(h.score.astype(np.float64)) for h in held if h.absolute is not None]
+    return {"risk": np.concatenate(found)} if found else {}
 
 
 def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:

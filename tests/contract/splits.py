@@ -13,7 +13,7 @@ from fedsim.data.partition import partitions
 from fedsim.data.splits import assign
 
 SPLITS = config.MEMBERS["split"]
-STAYS = ("natural", "published")  # every row stays where it came from
+STAYS = ("natural", "published", "temporal")  # every row stays where it came from
 SEARCHED = ("dirichlet", "dirichlet_client", "quantity_label", "groups", "prevalence")
 WHOLE = ("shards", "classes")  # have a few whole numbers for their severity
 # What a split's severity changes: a measure, or one of those that `measured` adds.

@@ -319,3 +319,41 @@ def test_missing_values_that_nothing_fills_are_refused(read):
         read(GOOD, preprocess={"impute": "none"})
     with pytest.raises(RequestError, match=r"data.mode=generated needs a source that makes its rows"):
         read(GOOD, mode="generated")
+
+
+def test_a_calendar_and_kept_columns_are_no_features(read):
+    text = "hospital,died,when,sex,deprivation,age\n"
+    text += "b,1,2020-01-02,f,,60\na,0,1970-01-02,m,2,70\na,1,2019-12-31,,3,80\n"
+    fed = read(text, calendar="when", keep=("sex", "deprivation"))
+    assert fed.features == ("age",) and set(fed.columns) == {"x", "y"}
+    assert fed.calendar.tolist() == [1, 18_261, 18_263]  # clients are sorted by name
+    assert fed.kept["sex"].tolist() == ["m", "", "f"]
+    np.testing.assert_array_equal(fed.kept["deprivation"], [2, 3, np.nan])
+    both = read(text, calendar="when", keep=("deprivation",), features=("age", "deprivation"))
+    assert both.features == ("age", "deprivation") and "deprivation" in both.kept
+    for date in ("2020-01-02", "1970-01-02", "2019-12-31"):
+        text = text.replace(date, date[:4])
+    years = read(text, calendar="when")
+    assert years.calendar.tolist() == [1970, 2019, 2020]
+    prints = {f.fingerprint for f in (fed, both, years, read(text, drop=("when", "sex")))}
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (("2020-01-02", ""), {"calendar": "when"}, "'when' is empty in 1 rows, first in row 1"),
+        (
+            ("2020-01-02", "soon"),
+            {"calendar": "when"},
+            "neither a date nor a number; write dates as 2024-12-31",
+        ),
+        (("", ""), {"calendar": "date"}, "no column 'date'"),
+        (("", ""), {"keep": ("gender",)}, "data.keep: no column 'gender'"),
+        (("", ""), {"calendar": "died"}, "are both column 'died'"),
+    ],
+)
+def test_calendars_that_are_none_are_explained(read, change, options, words):
+    text = "hospital,died,when,age\nb,1,2020-01-02,60\na,0,1970-01-02,70\na,1,2019-12-31,80\n"
+    with pytest.raises(RequestError, match=words):
+        read(text.replace(*change) if change[0] else text, **options)

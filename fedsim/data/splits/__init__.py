@@ -27,10 +27,12 @@ from fedsim.data.splits.quantity import quantity
 from fedsim.data.splits.quantity_label import quantity_label
 from fedsim.data.splits.rotation import rotation
 from fedsim.data.splits.shards import shards
+from fedsim.data.splits.temporal import temporal
 
 SPLITS: dict[str, Callable[[Federation, Any, int], Assignment]] = {
     "natural": natural,
     "published": published,
+    "temporal": temporal,
     "iid": iid,
     "dirichlet": dirichlet,
     "shards": shards,

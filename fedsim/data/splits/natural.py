@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fedsim.base import require
-from fedsim.config import Natural, Published
+from fedsim.config import Natural, Published, Temporal
 from fedsim.data.federation import Federation
 from fedsim.data.splits.assignment import Assignment
 
 
-def natural(federation: Federation, cfg: Natural | Published, seed: int) -> Assignment:
+def natural(federation: Federation, cfg: Natural | Published | Temporal, seed: int) -> Assignment:
     """The clients of the source. Raises RequestError if `split.clients` asks for another number of those
     that train."""
     inside = federation.clients - len(federation.external)
