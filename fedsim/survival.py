@@ -103,7 +103,8 @@ def kaplan_meier(
         gone = np.bincount(at, w * ~event, len(times))
     # At the last time no more are left than go; rounding must not make that a share.
     gone = np.where(np.abs(left - gone) <= 1e-12 * left, left, gone)
-    return times, np.cumprod(1.0 - gone / np.where(left > 0, left, 1.0))
+    shares: Floats = np.cumprod(1.0 - gone / np.where(left > 0, left, 1.0), dtype=np.float64)
+    return times, shares
 
 
 def share_at(curve: tuple[Floats, Floats], t: Floats, before: bool = False) -> Floats:

@@ -14,7 +14,7 @@ from fedsim.metrics import direction
 if TYPE_CHECKING:
     from fedsim.report.paired import Difference
 
-LEVELS = ("pooled", "mean", "weighted_mean", "worst", "site", "client")
+LEVELS = ("pooled", "mean", "weighted_mean", "worst", "site", "client", "subgroup", "gap")
 
 
 def describe(parser: Parser) -> None:
@@ -34,14 +34,18 @@ def describe(parser: Parser) -> None:
 def main(options: Options) -> int:
     request = requested.by_name(options)
     from fedsim import report
-    from fedsim.report import paired
+    from fedsim.report import few, paired
+    from fedsim.report.spec import NAMED
     from fedsim.report.tables import sources
 
     metrics = options.metric or [_first_metric(request)]
-    rows = report.read(request.store, request.labels, metrics, [options.level])
+    rows = report.read(request.store, request.labels, [*metrics, *few.COLUMNS], [options.level])
     found = paired.differences(rows, options.axis, options.baseline, metrics, options.level)
     footnotes = sources(rows, request.report_stale)
     footnotes += paired.too_few(found)
+    axes = list(dict.fromkeys(d for run in rows.runs for d in run.cell if d != "seed"))
+    named = [options.level] if options.level in NAMED else []
+    footnotes += few.note([*few.events(rows, options.level, [*axes, *named], {}).values()])
     if options.json:
         told: dict[str, Any] = {
             "name": request.sweep.name,

@@ -9,6 +9,7 @@ from fedsim.base import FAILED, SUCCESS, RequestError, digest
 from fedsim.cli import audited, custom, output, progress, requested, stopping
 from fedsim.cli.arguments import Options, Parser, add_json, add_overrides, add_quiet
 from fedsim.config import APART
+from fedsim.metrics import detail
 
 # What `--json` promises; the rest of the manifest follows.
 PROMISED = (
@@ -155,7 +156,7 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
     if manifest["seconds"] is not None:
         head.append(f"{manifest['rounds']} rounds in {manifest['seconds']:.3g} s")
     if brief and metrics.get("pooled"):
-        head.append(output.show(metrics["pooled"]))
+        head.append(output.show({k: v for k, v in metrics["pooled"].items() if not detail(k)}))
     print(": ".join([head[0], ", ".join(filter(None, head[1:]))]), file=out)
     if manifest["error"]:
         print(f"  {manifest['error']}", file=out)
@@ -172,7 +173,7 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
         others = metrics.get(kind) or {}
         rows |= {f"{name} ({kind})": of for name, of in others.items()} if len(others) <= MOST_CLIENTS else {}
     rows = {line: of for site, found in rows.items() for line, of in _lines(site, found)}
-    names = list(dict.fromkeys(name for found in rows.values() for name in found))
+    names = list(dict.fromkeys(name for found in rows.values() for name in found if not detail(name)))
     if names:
         output.columns(
             out, [[site, *(found.get(n) for n in names)] for site, found in rows.items()], ["", *names]

@@ -57,6 +57,23 @@ from fedsim.metrics.binary import EPS, binary
 from fedsim.metrics.horizon import Absolute
 from fedsim.metrics.others import multiclass, regression
 
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "NET_BENEFIT",
+    "RANGE",
+    "TARGET",
+    "Absolute",
+    "aggregates",
+    "backdoor",
+    "badness",
+    "detail",
+    "direction",
+    "evaluate",
+    "log_loss_rows",
+    "loss",
+    "names",
+]
+
 Floats = NDArray[np.float64]
 
 HIGHER_IS_BETTER: dict[str, bool] = {
@@ -256,6 +273,11 @@ def backdoor(
         return None
     taken = s.argmax(axis=1) if kind == "multiclass" else (s > 0.5).astype(np.int64)
     return float(others @ (taken == target)) / float(others.sum())
+
+
+def detail(name: str) -> bool:
+    """Whether a metric is one of many alike, such as those at a capacity: stored, and too many for a line."""
+    return name.startswith(NET_BENEFIT) or "_top" in name
 
 
 def badness(name: str, value: float) -> float:

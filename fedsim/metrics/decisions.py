@@ -45,19 +45,3 @@ def capacity(below_w: Floats, below_wt: Floats, ends: NDArray[np.int64]) -> dict
         found[f"sensitivity_top{share}"] = right / float(hits[-1]) if hits[-1] > 0 else None
         found[f"nne_top{share}"] = acted / right if right > 0 else None
     return found
-
-
-def decision_curve(y: Floats, p: Floats, thresholds: Floats) -> tuple[Floats, Floats]:
-    """Net benefit of treating who is at or above each threshold, and of treating all; f64[t] each.
-
-    Args:
-      y: 0 or 1 [n]; p: probabilities [n]; thresholds: in (0, 1) [t].
-    """
-    order = np.argsort(p, kind="stable")
-    at = np.searchsorted(p[order], thresholds, side="left")
-    events = np.concatenate(([0.0], np.cumsum(y[order])))
-    odds = thresholds / (1.0 - thresholds)
-    right = (events[-1] - events[at]) / len(y)
-    treated = (len(y) - at) / len(y)
-    share = events[-1] / len(y)
-    return right - (treated - right) * odds, share - (1.0 - share) * odds

@@ -110,7 +110,7 @@ def evaluate(
 def survived_less(event: Flags, time: Floats, w: Floats, t: float) -> float | None:
     """Kaplan-Meier's share of events by t; None where follow-up ends before, with some left."""
     curve = survival.kaplan_meier(event, time, w)
-    left = float(survival.share_at(curve, np.float64(t)))
+    left = float(survival.share_at(curve, np.array([t], np.float64))[0])
     return 1.0 - left if time.max() >= t or left == 0 else None
 
 

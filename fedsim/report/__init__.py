@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedsim.base import RequestError, require
+from fedsim.report import few
 from fedsim.report import spec as declared
 from fedsim.report.drift import Drift, compare
 from fedsim.report.files import publish
@@ -118,7 +119,7 @@ def check(
 def _load(store_root: Path, spec_path: Path, runs: Runs, figures: bool = True) -> tuple[ReportSpec, Rows]:
     """A tables.yaml, and from the store only the columns that it asks for."""
     spec = declared.load(spec_path)
-    metrics = {m for t in spec.tables for m in t.metrics}
+    metrics = {m for t in spec.tables for m in t.metrics} | {*few.COLUMNS}
     levels = {t.level for t in spec.tables}
     if figures:
         metrics |= {metric for f in spec.figures for metric in f.columns}

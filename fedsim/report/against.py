@@ -25,7 +25,7 @@ from fedsim.report.drawing import (
 )
 from fedsim.report.intervals import NOTE
 from fedsim.report.rows import NoRuns, Rows, Value, observe
-from fedsim.report.spec import FigureSpec
+from fedsim.report.spec import NAMED, FigureSpec
 from fedsim.report.words import say
 
 Curve = dict[Value, dict[Value, float]]  # value of the dimension -> seed -> value of the metric
@@ -34,7 +34,7 @@ Curve = dict[Value, dict[Value, float]]  # value of the dimension -> seed -> val
 def curves(rows: Rows, spec: FigureSpec) -> dict[Value, dict[Value, Curve]]:
     """{site (or None): {method: curve}}; seeds without a value are left out."""
     assert spec.x is not None
-    split = [spec.source] if spec.source in ("site", "client") else []
+    split = [spec.source] if spec.source in NAMED else []
     found = observe(
         rows, level=spec.source, metrics=[spec.metric], dimensions=[*split, spec.by, spec.x], where=spec.where
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from fedsim.base import RequestError
 from fedsim.report.against import against
+from fedsim.report.benefit import benefit
 from fedsim.report.calibration import calibration
 from fedsim.report.convergence import convergence
 from fedsim.report.drawing import Drawing, style
@@ -25,6 +26,7 @@ KINDS: dict[str, Draw] = {
     "heat": heat,
     "target": reach,
     "calibration": calibration,
+    "benefit": benefit,
     "wins": wins,
 }
 

@@ -1,4 +1,4 @@
-"""95 % intervals of a mean over seeds."""
+"""95 % intervals of a mean over seeds. Those over patients are in `patients`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Method = Literal["t", "bootstrap"]
+OverSeeds = Literal["t", "bootstrap"]
+Method = Literal["t", "bootstrap", "patients", "both"]
 Interval = tuple[float, float | None, float | None]  # mean, low, high
 RESAMPLES = 10_000
+DRAWS = 2_000  # of patients
 _KEY = 20_000_000  # of the resamples: every table draws the same ones
 
 NOTE: dict[Method, str] = {
     "t": "Student's t over seeds",
     "bootstrap": f"percentile bootstrap over seeds, {RESAMPLES:,} resamples",
+    "patients": f"percentile bootstrap over patients within clients, {DRAWS:,} resamples of predictions",
+    "both": f"percentile bootstrap over patients within clients and over seeds, {DRAWS:,} resamples of "
+    "predictions",
 }
 STRATIFIED = f"stratified {NOTE['bootstrap']}"
 
 
-def mean_interval(values: Sequence[float], method: Method) -> Interval:
+def mean_interval(values: Sequence[float], method: OverSeeds) -> Interval:
     """Mean, and the ends of its 95 % interval; no ends for a single value.
 
     `t`: mean +- t(n - 1) s / sqrt(n). `bootstrap`: the 2.5 and 97.5 % quantiles of the means of
@@ -67,7 +72,7 @@ def end_band(band: float, n: int, method: Method) -> float:
 
     For t: the mean moves by `band`, the deviation s by at most band * sqrt(n / (n - 1)).
     """
-    if method == "bootstrap" or n < 2:
+    if method != "t" or n < 2:
         return band
     return band * (1.0 + student_t(n - 1) / math.sqrt(n - 1))
 

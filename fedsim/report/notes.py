@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedsim.metrics import TARGET, direction
+from fedsim.report import few
 from fedsim.report.intervals import NOTE, STRATIFIED
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
@@ -57,6 +58,9 @@ def notes(
         if most > 1
         else "One seed: no interval."
     ]
+    if spec.interval in ("patients", "both"):
+        seeds = f"Seeds repeat {again}." if spec.interval == "both" else "Models are what they are."
+        found = [f"Mean over {number} and 95 % interval ({how}). {seeds}"]
     if spec.strata:
         among = ", ".join(say(d, labels) for d in spec.strata)
         found.append(f"Every value of {among} counts the same in a mean.")
@@ -88,7 +92,7 @@ def _gaps(
     rows: Rows, spec: TableSpec, cells: Sequence[Sequence[Cell]], listed: Callable[[Any], str]
 ) -> list[str]:
     """What is undefined, missing or diverged."""
-    found = []
+    found = few.note([c.few for row in cells for c in row if c.few is not None])
     if any(c.undefined for row in cells for c in row):
         found.append("– (k): undefined for k seeds, which the mean leaves out.")
     if missing := listed(lambda c: " ".join(map(str, c.missing))):

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
-from fedsim.report.intervals import Method, mean_interval
+from fedsim.report.intervals import OverSeeds, mean_interval
 from fedsim.report.rows import Rows, Value, chosen, observe, plain
-from fedsim.report.spec import Level
+from fedsim.report.spec import NAMED, Level
 
 ALPHA = 0.05  # a corrected p below is marked
 EXACT = 16  # pairs up to which every one of the 2**n signs is tried
@@ -77,7 +77,7 @@ def differences(
     values = list(dict.fromkeys(str(plain(cell[axis])) for cell in cells if axis in cell))
     if baseline not in values:
         raise RequestError(f"no run has {axis}={baseline}; {nearest(baseline, values)}")
-    others = [d for d in axes if d != axis] + ([level] if level in ("site", "client") else [])
+    others = [d for d in axes if d != axis] + ([level] if level in NAMED else [])
     found = observe(
         rows, level=level, metrics=metrics, dimensions=(*others, "metric", axis), where=where, at="last"
     )
@@ -99,7 +99,7 @@ def paired(
     where: Mapping[str, Value],
     metric: str,
     choice: Value,
-    method: Method = "t",
+    method: OverSeeds = "t",
 ) -> Difference | None:
     """values - base over their common seeds, undefined ones left out; None without any."""
     pairs = [values[s] - base[s] for s in sorted(values.keys() & base.keys(), key=str)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fedsim.base import nearest
-from fedsim.report.intervals import NOTE
+from fedsim.report.intervals import NOTE, OverSeeds
 from fedsim.report.paired import ALPHA, DRAWS, EXACT, Difference, holm, paired, too_few
 from fedsim.report.rows import Key, NoRuns, Value
 from fedsim.report.spec import TableSpec
@@ -38,10 +38,21 @@ def differences(
     for key, values in found.items():
         if str(key[at]) != str(value) and (other := base.get(key[:at] + key[at + 1 :])):
             where = dict(zip(dimensions, key, strict=True))
-            difference = paired(values, other, where, str(key[named]), key[at], spec.interval)
+            over: OverSeeds = "bootstrap" if spec.interval == "bootstrap" else "t"
+            difference = paired(values, other, where, str(key[named]), key[at], over)
             if difference:
                 made[key] = difference
     return dict(zip(made, holm(list(made.values())), strict=True))
+
+
+def bases(spec: TableSpec, dimensions: Sequence[str], found: Mapping[Key, object]) -> dict[Key, Key]:
+    """The cell that each cell is held against."""
+    if not spec.reference:
+        return {}
+    ((axis, value),) = spec.reference.items()
+    at = dimensions.index(axis)
+    base = {key[:at] + key[at + 1 :]: key for key in found if str(key[at]) == str(value)}
+    return {key: base[rest] for key in found if (rest := key[:at] + key[at + 1 :]) in base}
 
 
 def show(difference: Difference, spec: TableSpec) -> str:
@@ -65,6 +76,13 @@ def notes(spec: TableSpec, labels: Mapping[str, str], found: Mapping[Key, Differ
     if not spec.reference:
         return []
     ((axis, value),) = spec.reference.items()
+    if spec.interval in ("patients", "both"):
+        return [
+            f"Δ: mean difference to {say(axis, labels)} {say(value, labels)} on common seeds, with its 95 % "
+            f"interval ({NOTE[spec.interval]}, the same for both) in place of the mean's. "
+            f"{SURE} p < {ALPHA:g}, p being twice the smaller share of resamples on either side of 0, "
+            "corrected by Holm within each metric."
+        ]
     said = (
         f"Δ: mean difference to {say(axis, labels)} {say(value, labels)} on common seeds, with its 95 % "
         f"interval ({NOTE[spec.interval]}) in place of the mean's. {SURE} p < {ALPHA:g} in the permutation "

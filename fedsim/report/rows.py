@@ -17,7 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
-from fedsim.report.spec import INSIDE, Level
+from fedsim.report.spec import INSIDE, NAMED, Level
 from fedsim.store import ResultStore, gathered
 
 ALL_FOLDS = -1  # the replica that holds every fold's out-of-fold predictions together
@@ -130,7 +130,7 @@ def read(
       RequestError: none of the runs is in the store, or a file of one of them is damaged.
     """
     wanted = None if metrics is None else {*metrics, *_KEYS}
-    groups = set(levels) & {"site", "client"}
+    groups = set(levels) & {*NAMED}
     kinds = ["rounds"] * bool(set(levels) - groups) + ["clients"] * bool(groups)
     about = ResultStore(store).about(runs)
     require(about, f"none of the {len(runs)} runs asked for is in {store}; run the sweep first")
@@ -221,7 +221,7 @@ def observe(
     Raises:
       RequestError: an unknown dimension or metric, or two runs with the same labels and seed.
     """
-    label = level if level in ("site", "client") else "aggregate"
+    label = level if level in NAMED else "aggregate"
     points = _points(rows, level, metrics, dimensions, where, at)
     outside = [d for d in dimensions if d not in INSIDE]
     keeps = keeper(where)
@@ -266,7 +266,7 @@ def _points(
     at: Literal["last", "all"] | int,
 ) -> list[tuple[int, tuple[str, str, int], list[float]]]:
     """(run, (set, aggregate or name, round), one value per metric), folds put together."""
-    named = level in ("site", "client")
+    named = level in NAMED
     table = rows.clients if named else rows.rounds
     if table.num_rows == 0:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def replicate(stratum: Sequence[Value], seed: Value) -> Value:
 
 
 def interval(values: Mapping[Value, float], spec: TableSpec) -> Interval:
-    """Mean and ends over the seeds of a cell, each stratum with equal weight."""
+    """Mean and ends over the seeds of a cell, each stratum with equal weight; no ends where these are over
+    patients."""
+    if spec.interval == "patients" or spec.interval == "both":
+        return math.fsum(values.values()) / len(values), None, None
     if not spec.strata:
         return mean_interval([values[s] for s in sorted(values, key=str)], spec.interval)
     strata: dict[str, list[float]] = {}

@@ -18,8 +18,8 @@
       - {name: gain, kind: gain, metric: auroc, baseline: local, where: {split: natural}}
 
 A dimension is a choice of the sweep (algorithm, split, ...), the dotted path of an option in a run's
-config.yaml, or one of `metric`, `set`, `aggregate`, `site`, `client`. A list under `where` keeps those
-values and fixes their order.
+config.yaml, or one of `metric`, `set`, `aggregate`, `site`, `client`, `subgroup`, `gap`. A list under
+`where` keeps those values and fixes their order.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from typing import Any, Literal
 import yaml
 
 from fedsim.base import build, require
-from fedsim.report.intervals import Method
+from fedsim.report.intervals import Method, OverSeeds
 
 # Dimensions found inside a run; all others are choices of the sweep or options of the run.
-INSIDE = ("metric", "set", "aggregate", "site", "client", "round")
-Kind = Literal["gain", "convergence", "against", "heat", "target", "calibration", "wins"]
+NAMED = ("site", "client", "subgroup", "gap")  # levels with a row for each of several names
+INSIDE = ("metric", "set", "aggregate", *NAMED, "round")
+Kind = Literal["gain", "convergence", "against", "heat", "target", "calibration", "benefit", "wins"]
 # What is counted, not computed: the same on every device.
 COUNTED = (
     *("n", "positives", "cohort", "bytes_up", "bytes_down", "aborted_rounds"),
     *("manifest.parameters", "manifest.rounds", "manifest.spent.bytes_up", "manifest.spent.bytes_down"),
     *("manifest.spent.wasted", "manifest.bytes_per_client_round.up", "manifest.bytes_per_client_round.down"),
 )
-Level = Literal["pooled", "mean", "weighted_mean", "worst", "site", "client"]
+Level = Literal["pooled", "mean", "weighted_mean", "worst", "site", "client", "subgroup", "gap"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,8 @@ class Over:
 class TableSpec:
     """One table; `from` in YAML is `level` here.
 
-    level: pooled predictions; an aggregate over clients; each site (the natural clients) or client.
+    level: pooled predictions; an aggregate over clients; each site (the natural clients) or client; each
+      subgroup of `evaluate.groups`, or the gap between those of a column.
     metrics: columns of rounds.parquet or clients.parquet, or `manifest.KEY` for a number there,
       `manifest.KEY.KEY` for one inside an entry.
     round: the last evaluated one, or a number; over: several of them instead.
@@ -93,6 +95,8 @@ class TableSpec:
     published: numbers of others, each with a band of its own; `check` never objects to these.
     reference: `{dimension: value}`; cells with another value of it show the difference to the one with this,
       paired by seed.
+    interval: over seeds, by Student's t or the bootstrap; over patients, by the bootstrap of stored
+      predictions (pooled or by client, at the last round); or over both.
     strata: choices of the sweep over which a cell takes the mean, each value with equal weight; intervals
       then draw seeds again within each (interval: bootstrap).
     """
@@ -138,6 +142,13 @@ class TableSpec:
             not self.strata or self.interval == "bootstrap",
             f"table {self.name}: a mean over strata needs interval: bootstrap, got {self.interval}",
         )
+        over_patients = self.interval in ("patients", "both")
+        require(
+            not over_patients
+            or (self.level in ("pooled", "client") and self.round == "last" and not self.over),
+            f"table {self.name}: interval={self.interval} draws stored predictions again, which are of the "
+            "last round; use from: pooled or client, without round and over, or interval: t",
+        )
         for metric in self.metrics:
             try:
                 self.show(metric, 0.5)
@@ -164,8 +175,9 @@ class FigureSpec:
     kind: `gain`: what each site gains over the `baseline` method, paired by seed; `convergence`: a
       metric by round; `against`: a metric by the values of the dimension `x`, a panel per site; `heat`: a
       metric by `by` and `x`, or `metrics` by `by`; `target`: what it takes to reach `target`;
-      `calibration`: shares of positives by predicted probability, in `bins`; `wins`: how often each method
-      is better than each other.
+      `calibration`: shares of positives by predicted probability, in `bins` and smooth; `benefit`: net
+      benefit by the probability from which on one acts, up to `most`; `wins`: how often each method is
+      better than each other.
     by: the dimension that is told apart by colour, or stands down the page.
     level: as in a table; null: `site` for gain, else `pooled`.
     """
@@ -179,16 +191,18 @@ class FigureSpec:
     baseline: str = "local"
     target: float | None = None
     bins: int = 10
+    most: float = 0.5
     level: Level | None = None
     where: dict[str, Any] = field(default_factory=dict)
     title: str | None = None
-    interval: Method = "t"
+    interval: OverSeeds = "t"
 
     def __post_init__(self) -> None:
-        one, several = ("site", "client"), ("pooled", "mean", "weighted_mean", "worst")
+        one, several = NAMED, ("pooled", "mean", "weighted_mean", "worst")
         allowed: tuple[str, ...] = one + several
-        if self.kind in ("gain", "convergence", "target", "calibration"):
-            allowed = {"gain": one, "calibration": ("pooled",)}.get(self.kind, several)
+        if self.kind in ("gain", "convergence", "target", "calibration", "benefit"):
+            stored = ("pooled",)
+            allowed = {"gain": one, "calibration": stored, "benefit": stored}.get(self.kind, several)
         if self.kind == "heat":
             require(
                 (self.x is not None) != bool(self.metrics),
@@ -207,6 +221,7 @@ class FigureSpec:
             f"figure {self.name}: target is the value that kind=target waits for, got target={self.target} "
             f"with kind={self.kind}; set both or neither",
         )
+        require(0 < self.most < 1, f"figure {self.name}: most must be in (0, 1), got {self.most}")
         require(2 <= self.bins <= 100, f"figure {self.name}: bins must be in 2 to 100, got {self.bins}")
         require(
             self.level is None or self.level in allowed,

@@ -25,6 +25,7 @@ class Cell:
     seeds: seeds behind the mean; undefined: seeds whose run finished without a value; diverged: seeds
       whose run diverged; missing: seeds that the table has elsewhere and not here.
     runs: seed -> id of the finished run behind it, with a value or without.
+    few: events behind it (or rows without one), where these are fewer than enough.
     cut: whether an end of the interval lay outside what the metric can be.
     """
 
@@ -37,6 +38,7 @@ class Cell:
     missing: tuple[Value, ...]
     runs: Mapping[Value, str]
     cut: bool = False
+    few: int | None = None
 
 
 @dataclass(frozen=True)

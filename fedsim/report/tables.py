@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedsim.base import RequestError, require
 from fedsim.metrics import RANGE, TARGET, badness, direction
-from fedsim.report import reference
+from fedsim.report import few, patients, reference
 from fedsim.report.intervals import Interval, cut
 from fedsim.report.notes import DIVERGED, notes, published_notes
 from fedsim.report.over import observe_over
@@ -16,7 +17,7 @@ from fedsim.report.paired import Difference
 from fedsim.report.published import Comparison, compare
 from fedsim.report.rows import Key, NoRuns, Rows, Value, observe, options, plain
 from fedsim.report.seeds import Seeds, interval, merge
-from fedsim.report.spec import ReportSpec, TableSpec
+from fedsim.report.spec import COUNTED, ReportSpec, TableSpec
 from fedsim.report.table import Cell, Table
 from fedsim.report.words import say
 
@@ -91,10 +92,15 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
     row_keys = order.sort(spec.rows, [k[:cut] for k in keys])
     column_keys = order.sort(columns, [k[cut:] for k in keys])
     at = dimensions.index("metric")
-    cells = tuple(
-        tuple(_cell(r + c, found.get(r + c, {}), seeds, spec, str((r + c)[at])) for c in column_keys)
-        for r in row_keys
-    )
+    draws = _drawn(rows, spec, dimensions, found, seeds)
+    events = {} if spec.strata else few.events(rows, spec.level, dimensions, spec.where, spec.round)
+
+    def made(key: Key) -> Cell:
+        cell = _cell(key, found.get(key, {}), seeds, spec, str(key[at]), draws.get(key))
+        count = events.get(key[:at] + key[at + 1 :], few.ENOUGH)
+        return replace(cell, few=count) if count < few.ENOUGH and str(key[at]) not in COUNTED else cell
+
+    cells = tuple(tuple(made(r + c) for c in column_keys) for r in row_keys)
 
     def metric(i: int, j: int) -> str:
         return str((row_keys[i] + column_keys[j])[at])
@@ -108,6 +114,8 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
     }
     published, absent = compare(spec, dimensions, keyed)
     paired = reference.differences(spec, dimensions, found)
+    if draws:
+        paired = patients.differences(paired, reference.bases(spec, dimensions, found), draws)
     texts = tuple(
         tuple(
             _show(cell, spec, metric(i, j), shown, published.get(key), paired.get(key))
@@ -141,10 +149,34 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
     )
 
 
-def _cell(key: Key, values: Mapping[Value, float], seeds: Seeds, spec: TableSpec, metric: str) -> Cell:
+def _drawn(
+    rows: Rows, spec: TableSpec, dimensions: Sequence[str], found: Mapping[Key, Mapping[Value, float]],
+    seeds: Seeds,
+) -> dict[Key, patients.Drawn]:  # fmt: skip
+    """Draws of the patients behind each cell, where intervals are over patients."""
+    if spec.interval not in ("patients", "both"):
+        return {}
+    behind = {key: seeds.behind(key) for key in found}
+    defined = {
+        key: {seed: behind[key][seed] for seed, value in values.items() if value == value}
+        for key, values in found.items()
+    }
+    return patients.drawn(rows, spec, dimensions, {key: runs for key, runs in defined.items() if runs})
+
+
+def _cell(
+    key: Key,
+    values: Mapping[Value, float],
+    seeds: Seeds,
+    spec: TableSpec,
+    metric: str,
+    draws: patients.Drawn | None,
+) -> Cell:
     diverged = seeds.diverged_at(key) - values.keys()
     defined = {seed: v for seed, v in values.items() if v == v}
     ends: Interval | None = interval(defined, spec) if defined else None
+    if ends and draws:
+        ends = patients.interval(ends[0], draws.mean(list(defined)))
     inside = cut(ends, _bounds(spec, metric)) if ends else None
     mean, low, high = inside or (None, None, None)
     return Cell(
@@ -213,6 +245,7 @@ def _show(
     Beside a reference: `0.812 Δ +0.010 [0.002, 0.018]*`, the interval that of the difference.
     """
     marks = (spec.mark if cell.missing else "") + (DIVERGED if cell.diverged else "")
+    marks += few.SIGN if cell.few is not None else ""
     gone = f"– ({cell.undefined})" if cell.undefined else ""
     if cell.mean is None:
         return (gone or ("–" if marks else "")) + marks

@@ -13,7 +13,7 @@ from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness, direction
 from fedsim.report.drawing import HEAT, Drawing, Point, canvas, caption, drawing, in_plan, left_out
 from fedsim.report.heat import grid, write_in
 from fedsim.report.rows import Key, NoRuns, Rows, Value, chosen, observe
-from fedsim.report.spec import FigureSpec
+from fedsim.report.spec import NAMED, FigureSpec
 from fedsim.report.words import say
 
 Pair = tuple[Value, Value]
@@ -30,7 +30,7 @@ def shares(rows: Rows, spec: FigureSpec) -> dict[Pair, tuple[float, int]]:
     )
     axes = dict.fromkeys(d for run in rows.runs if chosen(run, spec.where) for d in run.cell)
     others = [d for d in axes if d not in (spec.by, "seed")]
-    others += [spec.source] if spec.source in ("site", "client") else []
+    others += [spec.source] if spec.source in NAMED else []
     found = observe(
         rows, level=spec.source, metrics=[spec.metric], dimensions=[*others, spec.by], where=spec.where
     )

@@ -219,15 +219,13 @@ class Rows:
             **_labels([h for _, h in parts]),
             "score": np.concatenate([h.score for _, h in parts]),
             **_risks([h for _, h in parts]),
-            **self._patients([h for _, h in parts]),
+            **self._beside([h for _, h in parts]),
         }
 
-    def _patients(self, held: Sequence[Judged]) -> dict[str, np.ndarray]:
-        """Whose each row is, where several are one patient's."""
-        columns = self.federation.columns or {}
-        if "patient" not in columns:
-            return {}
-        return {"patient": columns["patient"][np.concatenate([h.row for h in held])].astype(np.int64)}
+    def _beside(self, held: Sequence[Judged]) -> dict[str, np.ndarray]:
+        """Whose each row is, and what it weighs, where the data say."""
+        columns, rows = self.federation.columns or {}, np.concatenate([h.row for h in held])
+        return {name: columns[name][rows] for name in ("patient", "weight") if name in columns}
 
     def summary(self, measures: Sequence[str] = ()) -> dict[str, Any]:
         """Final metrics for people and `--json`: pooled, and by name clients, external sites, and

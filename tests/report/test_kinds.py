@@ -162,10 +162,12 @@ def test_a_calibrated_model_lies_on_the_diagonal(tmp_path: Path, put: Put) -> No
             )
     options: dict[str, Any] = {"kind": "calibration", "bins": 5}
     found = calibration.curves(pooled(tmp_path, runs), asked(**options))
-    for mean, share, rows in found["calibrated"].values():
-        assert share == pytest.approx(mean, abs=0.03) and rows.sum() == pytest.approx(1.0)
-    for mean, share, _ in found["bold"].values():
-        assert mean[1] - share[1] > 0.15
+    for curve in found["calibrated"].values():
+        assert curve.positive == pytest.approx(curve.predicted, abs=0.03)
+        assert curve.fitted == pytest.approx(curve.x, abs=0.03) and curve.share.sum() == pytest.approx(1.0)
+    for curve in found["bold"].values():
+        assert curve.predicted[1] - curve.positive[1] > 0.15
+        assert curve.fitted == pytest.approx(curve.x**2, abs=0.03)
     spec = parse({"figures": [{"name": "f", **options}]})
     (figure,) = figures(pooled(tmp_path, runs), spec)
     inside(figure)
@@ -183,12 +185,62 @@ def test_what_has_no_calibration_curve_says_so(tmp_path: Path, put: Put) -> None
     rows = pooled(tmp_path, runs)
     for algorithm, words in (
         ("none", "kept no predictions; run it with evaluate.predictions=true"),
-        ("many", "for binary tasks"),
+        ("many", "predicts several classes"),
         ("two", "two runs for algorithm=two and seed 0"),
         ("gone", "no finished run has predictions"),
     ):
         with pytest.raises(RequestError, match=words):
             calibration.curves(rows, asked(kind="calibration", where={"algorithm": algorithm}))
+
+
+# --- net benefit ------------------------------------------------------------------------------
+
+
+def test_net_benefit_is_drawn_against_everybody_and_nobody(tmp_path: Path, put: Put) -> None:
+    rng = np.random.default_rng(0)
+    score = rng.uniform(size=4000)
+    label = rng.uniform(size=4000) < score
+    runs = [
+        put({"algorithm": name, "seed": seed}, [{}], predictions=predicted(scores, label))
+        for name, scores in (("good", score), ("bad", score[::-1]))
+        for seed in range(2)
+    ]
+    (figure,) = figures(
+        pooled(tmp_path, runs), parse({"figures": [{"name": "f", "kind": "benefit", "most": 0.8}]})
+    )
+    inside(figure)
+    lines = list(csv.DictReader(figure.csv.splitlines()))
+    assert len(lines) == 2 * 2 * 50 and sum("good" in mark.text for mark in figure.marks) == 10
+    assert len(figure.marks) < 20  # the other method's lowest are far below acting on nobody
+    for line in lines:
+        t = float(line["threshold"])
+        acted = (score if line["algorithm"] == "good" else score[::-1]).astype(np.float32) >= t
+        wanted = (label[acted].sum() - (~label[acted]).sum() * t / (1 - t)) / 4000
+        assert float(line["net_benefit"]) == pytest.approx(wanted, abs=1e-9)
+        assert float(line["everybody"]) == pytest.approx(label.mean() - (1 - label.mean()) * t / (1 - t))
+
+
+def test_times_to_an_event_need_a_horizon(tmp_path: Path, put: Put) -> None:
+    rng = np.random.default_rng(1)
+    risk = rng.uniform(0.01, 0.99, 3000)
+    died, left = rng.exponential(1 / -np.log1p(-risk)), rng.uniform(0.2, 3, 3000)  # by time 1 with `risk`
+    held = predicted(np.log(-np.log1p(-risk)), died <= left)
+    held["event"] = held.pop("label")
+    held |= {"time": np.minimum(died, left), "risk": risk}
+    runs = [put({"algorithm": a, "seed": 0}, [{}], predictions=held) for a in ("with", "without")]
+    config = tmp_path / "store" / runs[0] / "config.yaml"
+    config.write_text(config.read_text() + "evaluate: {horizon: 1.0}\n")
+    rows = pooled(tmp_path, runs[:1])
+    (curve,) = calibration.curves(rows, asked(kind="calibration"))["with"].values()
+    assert curve.fitted == pytest.approx(curve.x, abs=0.06)  # though a third left before
+    assert curve.positive == pytest.approx(curve.predicted, abs=0.06)
+    (figure,) = figures(rows, parse({"figures": [{"name": "f", "kind": "benefit"}]}))
+    first = next(csv.DictReader(figure.csv.splitlines()))
+    assert float(first["everybody"]) == pytest.approx(risk.mean() - (1 - risk.mean()) / 99, abs=0.03)
+    held.pop("risk")
+    bare = put({"algorithm": "bare", "seed": 0}, [{}], predictions=held)
+    with pytest.raises(RequestError, match=r"set evaluate.horizon"):
+        calibration.curves(pooled(tmp_path, [bare]), asked(kind="calibration"))
 
 
 # --- wins ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="index"
+# mypy: disable-error-code="index, union-attr"
 """Probabilities by a horizon: Breslow's baseline of the training rows, once for all or for each client."""
 
 import numpy as np

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="index"
+# mypy: disable-error-code="arg-type, index"
 """Groups of rows by a column, and the gap between them."""
 
 import numpy as np

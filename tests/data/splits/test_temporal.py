@@ -55,7 +55,8 @@ def test_the_latest_share_never_shares_a_moment_with_training():
 def test_the_seed_has_no_say():
     fed = federation(np.arange(40) % 17, "ab" * 20)
     parts = [split(fed, seed, test=0.3) for seed in (0, 1)]
-    np.testing.assert_array_equal(*(np.sort(part.part("test")[0]) for part in parts))
+    one, other = (np.sort(part.part("test")[0]) for part in parts)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_dates_are_days():

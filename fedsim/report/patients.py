@@ -1,0 +1,231 @@
+"""Intervals over patients: stored predictions are drawn again, models stay what they are.
+
+Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (samples of several parts)
+and 13 (percentile intervals). Patients are drawn within their clients, with all their rows; every run of a
+table is judged on the same draws, so that differences between methods are paired by patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsim.base import require
+from fedsim.metrics import NET_BENEFIT
+from fedsim.report.intervals import DRAWS, Interval
+from fedsim.report.paired import Difference, holm
+from fedsim.report.rows import Key, Rows, Value
+from fedsim.report.spec import TableSpec
+from fedsim.report.stored import Stored, load
+
+Floats = NDArray[np.float64]
+
+_KEY = 40_000_000  # of the draws: every table draws the same ones
+_BATCH = 20_000_000  # weights in memory at once
+_EPS = float(np.finfo(np.float64).eps)
+_DEFINED = 0.9  # share of the draws on which a metric must be defined
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """by_seed: f64[draws, S], a cell's metric for each of its seeds on each draw, nan where undefined; both:
+    whether seeds are drawn, too."""
+
+    seeds: tuple[Value, ...]
+    by_seed: Floats
+    both: bool
+
+    def mean(self, seeds: Sequence[Value]) -> Floats:
+        """Over `seeds`; where seeds are drawn too, over as many drawn ones."""
+        chosen = self.by_seed[:, [self.seeds.index(s) for s in seeds]]
+        if self.both:
+            rng = np.random.Generator(np.random.Philox(key=[_KEY, len(seeds)]))
+            at = rng.integers(0, len(seeds), chosen.shape, dtype=np.int64)
+            chosen = np.take_along_axis(chosen, at, axis=1)
+        found: Floats = chosen.mean(axis=1)
+        return found
+
+
+def drawn(
+    rows: Rows, spec: TableSpec, dimensions: Sequence[str], cells: Mapping[Key, Mapping[Value, str]]
+) -> dict[Key, Drawn]:
+    """What each cell's metric is on every draw.
+
+    Args:
+      cells: {cell: {seed: id of the run}} where the metric is defined.
+
+    Raises:
+      RequestError: a run kept no predictions, or a metric does not follow from them.
+    """
+    runs = {run.id: run for run in rows.runs}
+    wanted: dict[tuple[str, str, str | None], dict[str, None]] = {}
+    places: dict[Key, list[tuple[str, str, str | None]]] = {}
+    for key, by_seed in cells.items():
+        at = dict(zip(dimensions, map(str, key), strict=True))
+        which = at.get("set", spec.where.get("set", "test"))
+        require(
+            isinstance(which, str), f"interval={spec.interval} is of one set, got {which}; name one in where"
+        )
+        client = at.get("client") if spec.level == "client" else None
+        require(
+            spec.level != "client" or client is not None,
+            f"interval={spec.interval} from clients needs client among rows or columns",
+        )
+        places[key] = [(run, str(which), client) for run in by_seed.values()]
+        for place in places[key]:
+            wanted.setdefault(place, {})[at["metric"]] = None
+    held = {place: load(runs[place[0]], place[1]) for place in wanted}
+    held = {p: s if p[2] is None else s.of(s.client == p[2]) for p, s in held.items()}
+    units, stratum = _units(list(held.values()))
+    at_unit = {place: np.searchsorted(units, s.unit) for place, s in held.items()}
+    found = {place: {m: np.empty(DRAWS, np.float64) for m in names} for place, names in wanted.items()}
+    most = max((len(s.unit) for s in held.values()), default=1)
+    first = 0
+    for counts in _resamples(stratum, max(1, min(DRAWS, _BATCH // max(most, len(units), 1)))):
+        for place, stored in held.items():
+            w = counts[:, at_unit[place]]
+            if stored.weight is not None:
+                w = w * stored.weight
+            for name, values in evaluate(stored, w, tuple(wanted[place])).items():
+                found[place][name][first : first + len(counts)] = values
+        first += len(counts)
+    metric = dimensions.index("metric")
+    return {
+        key: Drawn(
+            tuple(cells[key]),
+            np.stack([found[place][str(key[metric])] for place in places[key]], axis=1),
+            spec.interval == "both",
+        )
+        for key in cells
+        if places[key]
+    }
+
+
+def interval(mean: float, values: Floats) -> Interval:
+    """The percentile interval of draws around `mean`; no ends where the metric is undefined on many."""
+    defined = values[~np.isnan(values)]
+    if len(defined) < _DEFINED * len(values):
+        return mean, None, None
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return mean, float(low), float(high)
+
+
+def differences(
+    made: Mapping[Key, Difference], base: Mapping[Key, Key], draws: Mapping[Key, Drawn]
+) -> dict[Key, Difference]:
+    """The same differences with intervals and p over patients.
+
+    p is twice the smaller share of draws on either side of 0, each side with one draw more.
+
+    Args:
+      base: the cell that each cell is held against.
+    """
+    found: dict[Key, Difference] = {}
+    for key, difference in made.items():
+        one, other = draws[key], draws[base[key]]
+        common = [s for s in one.seeds if s in other.seeds]
+        values = one.mean(common) - other.mean(common)
+        _, low, high = interval(difference.mean, values)
+        sides = [(1 + int(side.sum())) / (1 + len(values)) for side in (values <= 0, values >= 0)]
+        p = None if low is None else min(1.0, 2 * min(sides))
+        found[key] = replace(difference, low=low, high=high, p=p, corrected=None)
+    return dict(zip(found, holm(list(found.values())), strict=True))
+
+
+def _units(held: Sequence[Stored]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(units, rising; the stratum of each, rising from 0): the unit's client, or one for all where runs have
+    units at different clients."""
+    unit = np.concatenate([s.unit for s in held]) if held else np.zeros(0, np.int64)
+    client = np.concatenate([s.client for s in held]) if held else np.zeros(0, np.str_)
+    code = np.unique(client, return_inverse=True)[1]
+    pairs = np.unique(np.stack([unit, code], axis=1), axis=0)
+    units = np.unique(pairs[:, 0])
+    return units, pairs[:, 1] if len(pairs) == len(units) else np.zeros(len(units), np.int64)
+
+
+def _resamples(stratum: NDArray[np.int64], batch: int) -> Iterator[NDArray[np.float64]]:
+    """f64[batch, units]: how often each unit is drawn, as many draws in each stratum as it has units."""
+    rng = np.random.Generator(np.random.Philox(key=_KEY))
+    order = np.argsort(stratum, kind="stable")
+    sizes = np.bincount(stratum)[stratum[order]] if len(stratum) else stratum
+    starts = np.searchsorted(stratum[order], stratum[order])
+    for first in range(0, DRAWS, batch):
+        counts = np.empty((min(batch, DRAWS - first), len(stratum)), np.float64)
+        for row in counts:
+            at = starts + (rng.random(len(stratum)) * sizes).astype(np.int64)
+            row[order] = np.bincount(at, minlength=len(stratum))
+        yield counts
+
+
+# --- metrics of many draws at once ----------------------------------------------------------------
+
+
+def evaluate(stored: Stored, w: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
+    """f64[draws] of each metric, nan where undefined. w: f64[draws, n], weights of each draw.
+
+    Raises:
+      RequestError: a metric that does not follow from stored predictions.
+    """
+    found = _binary(stored, w, names) if stored.kind == "binary" else {}
+    rest = tuple(name for name in names if name not in found)
+    if rest:
+        known = stored.evaluate(np.ones(len(stored.label)), rest)
+        lacking = [name for name in rest if known[name] is None]
+        require(
+            not lacking,
+            f"{', '.join(lacking)} does not follow from stored predictions, or is undefined; use interval: t",
+        )
+        many = [stored.evaluate(row, rest) for row in w]
+        for name in rest:
+            found[name] = np.array([np.nan if m[name] is None else m[name] for m in many], np.float64)
+    return found
+
+
+def _binary(stored: Stored, w: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
+    """Those of probabilities of a class that are sums over rows or runs of equal scores."""
+    y, p = stored.label, stored.score
+    total = w.sum(axis=1)
+    found: dict[str, Floats] = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name in names:
+            values = _per_row(name, y, p)
+            if values is not None:
+                found[name] = w @ values / total
+        if "o_e" in names:
+            found["o_e"] = (w @ y) / (w @ p)
+        if {"auroc", "auprc"} & {*names}:
+            order = np.argsort(p, kind="stable")
+            starts = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)  # of runs of equal scores
+            everyone = np.add.reduceat(w[:, order], starts, axis=1)
+            hits = np.add.reduceat(w[:, order] * y[order], starts, axis=1)
+            misses = everyone - hits
+            right, wrong = hits.sum(axis=1), misses.sum(axis=1)
+            both = (right > 0) & (wrong > 0)
+            below = np.cumsum(misses, axis=1) - misses
+            area = (hits * (below + 0.5 * misses)).sum(axis=1) / (right * wrong)
+            above = np.cumsum(everyone[:, ::-1], axis=1)[:, ::-1]
+            precision = np.cumsum(hits[:, ::-1], axis=1)[:, ::-1] / np.where(above > 0, above, 1.0)
+            mean = (hits * precision).sum(axis=1) / right
+            for name, values in (("auroc", area), ("auprc", mean)):
+                if name in names:
+                    found[name] = np.where(both, values, np.nan)
+    return found
+
+
+def _per_row(name: str, y: Floats, p: Floats) -> Floats | None:
+    """What each row adds to a metric that is a mean over rows; None for others."""
+    if name.startswith(NET_BENEFIT):
+        threshold = float(name.rpartition("_")[2])
+        acted = np.ones(len(p)) if name.startswith(f"{NET_BENEFIT}all_") else (p >= threshold)
+        return np.asarray(acted * (y - (1 - y) * threshold / (1 - threshold)), np.float64)
+    if name == "brier":
+        return np.square(p - y)
+    if name == "accuracy":
+        return ((p > 0.5) == (y == 1)).astype(np.float64)
+    if name == "log_loss":
+        own = np.clip(np.where(y == 1, p, 1 - p), _EPS, 1 - _EPS)
+        return np.asarray(-np.log(own), np.float64)
+    return None
