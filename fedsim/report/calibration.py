@@ -185,8 +185,8 @@ def calibration(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
     count = {len(seeds) for seeds in found.values()}
     caption(
         fig,
-        f"Mark: mean over {seeds_of(count)}, in {spec.bins} bins with equally many rows. Line: smooth curves' mean.",
-        f"Bar and band: 95 % interval ({NOTE[spec.interval]}).",
+        f"Mark: mean over {seeds_of(count)}, in {spec.bins} bins with equally many rows.",
+        f"Line: mean of smooth curves. Bar and band: 95 % interval ({NOTE[spec.interval]}).",
         *left_out(rows, spec),
         *footnote,
     )
