@@ -25,11 +25,13 @@ class Model(NamedTuple):
 @dataclass(frozen=True)
 class Spec:
     """What a task must know of the data. shape: of one row's features; classes: 0 for regression; for
-    survival `y` is the event, 1 or 0, and batches have its `time`."""
+    survival `y` is the event, 1 or 0, and batches have its `time`. times: where all clients must know them,
+    the distinct times of events, rising."""
 
     shape: tuple[int, ...]
     kind: Literal["binary", "multiclass", "regression", "survival"]
     classes: int
+    times: tuple[float, ...] = ()
 
 
 class Backprop(NamedTuple):
@@ -45,6 +47,35 @@ class Backprop(NamedTuple):
     slopes: Array
     bias: bool
     dense: bool
+
+
+class Curvature(NamedTuple):
+    """Sums over rows at a model of P numbers, in the order of `jax.flatten_util.ravel_pytree`.
+
+    weight: of the rows; loss: in nats, or squared errors, without penalty; gradient: [P]; hessian: [P, P].
+    """
+
+    weight: Array
+    loss: Array
+    gradient: Array
+    hessian: Array
+
+
+class SecondOrder(NamedTuple):
+    """How a linear model's `Curvature` is summed over rows, slice by slice.
+
+    rows: (model, batch, found) -> Curvature of a slice; whole: (found, sum of them) -> Curvature of all rows.
+    Where rows share risk sets a first pass comes before, else `found` is (): empty: () -> its sums over no
+    rows; survey: (sums, model, batch) -> the sums with a slice more; found: sums over all rows -> what they
+    come to; times: how many event times they are for.
+    """
+
+    rows: Callable[[Model, Batch, Tree], Curvature]
+    whole: Callable[[Tree, Curvature], Curvature] = lambda found, total: total
+    empty: Callable[[], Tree] | None = None
+    survey: Callable[[Tree, Model, Batch], Tree] = lambda sums, model, batch: sums
+    found: Callable[[Tree], Tree] = lambda sums: ()
+    times: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +98,7 @@ class Task:
       loss of all rows, how many rows are then read as one slice.
     backprops: (model, batch, key) -> by a layer's path in the parameters, its `Backprop` of the sum of the
       masked rows' losses; None unless every parameter is a kernel or bias of a layer that is passed once.
+    second_order: for models of one output that are linear in the features, else None.
     """
 
     init: Callable[[Key], Model]
@@ -79,3 +111,4 @@ class Task:
     penalised: Callable[[Model, Batch, Key | None, Penalty], tuple[Array, Tree]] | None = None
     joint: int = 0
     backprops: Callable[[Model, Batch, Key | None], dict[tuple[Any, ...], Backprop]] | None = None
+    second_order: SecondOrder | None = None

@@ -13,6 +13,7 @@ from fedsim.algorithms.algorithm import (
     Reduction,
     Stack,
     Survey,
+    added,
     no_memory,
     nothing,
     weighted_mean,
@@ -45,6 +46,7 @@ from fedsim.algorithms.mime import mime
 from fedsim.algorithms.mimelite import mimelite
 from fedsim.algorithms.moon import moon
 from fedsim.algorithms.mrmtl import mrmtl
+from fedsim.algorithms.newton import newton
 from fedsim.algorithms.perfedavg import perfedavg
 from fedsim.algorithms.pfedme import pfedme
 from fedsim.algorithms.pooled import pooled
@@ -56,6 +58,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "local": local,
     "pooled": pooled,
     "fedsgd": fedsgd,
+    "newton": newton,
     "fedavg": fedavg,
     "fedavgm": fedavgm,
     "fedprox": fedprox,
@@ -105,6 +108,7 @@ __all__ = [
     "Reduction",
     "Stack",
     "Survey",
+    "added",
     "local_sgd",
     "no_memory",
     "nothing",

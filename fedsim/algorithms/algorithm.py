@@ -102,6 +102,8 @@ class Algorithm:
     measures: server -> numbers that are stored with every judged round, by the name of their column.
     pooled: all training rows are one client.
     discount: rounds since a message's start was the newest -> what its weight is multiplied by; None: 1.
+    exact: what is sent are sums over rows that must be those of all clients, to the last digits: what would
+      change, bound or leave out a message is refused.
     """
 
     init: Callable[[Model], Tree]
@@ -118,6 +120,7 @@ class Algorithm:
     measures: Callable[[Tree], dict[str, Array]] = lambda server: {}
     pooled: bool = False
     discount: Callable[[Array], Array] | None = None
+    exact: bool = False
 
 
 def no_memory(model: Model) -> Tree:
@@ -141,6 +144,9 @@ weighted_mean = Reduction(_lift_mean, _finish_mean)
 
 # For messages of whole numbers, of which the mechanism that made them makes the mean.
 whole_numbers = Reduction(lambda message, weight: message, lambda total, cohort: total)
+
+# For messages that are sums over a client's rows.
+added = Reduction(lambda message, weight: message, lambda total, cohort: total)
 
 # For algorithms that send nothing.
 nothing = Reduction(lambda message, weight: (), lambda total, cohort: ())

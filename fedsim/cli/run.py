@@ -20,6 +20,7 @@ PROMISED = (
     "rounds",
     "metrics",
     "coefficients",
+    "regression",
     "seconds",
     "seconds_per_round",
     "privacy",
@@ -149,6 +150,37 @@ def _spent(costs: dict[str, Any], nbytes: int) -> str:
     return ", ".join(f"{value:.4g} {unit}" for unit, value in found.items())
 
 
+def _fitted(out: IO[str], found: dict[str, Any] | None) -> None:
+    """A regression's coefficients with their tests, where it was fitted exactly."""
+    if not found:
+        return
+    said = [f"{found['rows']} rows"]
+    said += [f"{found['events']} events"] if found["events"] is not None else []
+    said += [f"{found['ties']} ties, baseline {found['baseline']}"] if found["baseline"] else []
+    said.append(f"log-likelihood {output.show(found['log_likelihood'])}")
+    said += [f"{name} {_test(found[key])}" for key, name in _TESTS.items() if found[key]]
+    print(f"{found['task']} regression: {', '.join(said)}", file=out)
+    if not found["converged"]:
+        print("  warning: not yet at the estimates of greatest likelihood; raise rounds", file=out)
+    if found["penalised"]:
+        print("  penalised estimates are biased on purpose, so they have no standard errors", file=out)
+    coefficients = found["coefficients"]
+    known = dict.fromkeys(
+        key for of in coefficients.values() for key, value in of.items() if value is not None
+    )
+    head = [
+        f"{found['level']:.0%} {key}" if key in ("low", "high") else key.replace("_", " ") for key in known
+    ]
+    output.columns(out, [[name, *map(of.get, known)] for name, of in coefficients.items()], ["", *head])
+
+
+_TESTS = {"wald": "Wald", "likelihood_ratio": "likelihood ratio"}
+
+
+def _test(found: dict[str, Any]) -> str:
+    return f"chi2 {output.show(found['chi2'])} on {found['df']} df (p {output.show(found['p'])})"
+
+
 def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> None:
     metrics = manifest["metrics"] or {}
     labels = ", ".join(f"{k}={v}" for k, v in (manifest.get("cell") or {}).items())
@@ -166,6 +198,7 @@ def _show(out: IO[str], manifest: dict[str, Any], quiet: bool, brief: bool) -> N
         print(line, file=out)
     for line in _privacy(manifest["privacy"] or {}):
         print(line, file=out)
+    _fitted(out, manifest.get("regression"))
     rows = {"all test rows": metrics.get("pooled") or {}}
     clients = metrics.get("clients") or {}
     rows |= clients if len(clients) <= MOST_CLIENTS else {}

@@ -86,6 +86,7 @@ from fedsim.config.privacy_distributed import DiscreteGaussian, InRing, Skellam
 from fedsim.config.privacy_local import LocalGaussian, RandomisedCounts, RandomisedResponse
 from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.config.secure import NoSecure, SecureConfig, SecureSum
+from fedsim.config.servers import Newton
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -404,6 +405,7 @@ __all__ = [
     "Missing",
     "Mlp",
     "Natural",
+    "Newton",
     "NoAudit",
     "NoPrivacy",
     "NoSecure",

@@ -114,7 +114,8 @@ class Table(DataConfig):
     """Your CSV or Parquet file. Columns not named here are features.
 
     patient: column that says whose a row is, where patients have several, for privacy.unit=patient.
-    time: column of the time to the event; the label then says whether it happened, 1 or 0 (censored).
+    label: column of what is predicted. time: column of the time to the event; event: column that then says
+      whether it happened, 1 or 0 (censored): another name for the label.
     calendar: column of when a row was recorded, a date or a number, for split=temporal.
     keep: columns that no model sees unless `features` names them, for subgroups (evaluate.groups).
     categorical: columns to one-hot encode though they hold numbers (text columns always are).
@@ -123,9 +124,10 @@ class Table(DataConfig):
 
     path: str
     client: str
-    label: str
+    label: str | None = None
     patient: str | None = None
     time: str | None = None
+    event: str | None = None
     weight: str | None = None
     calendar: str | None = None
     keep: tuple[str, ...] = ()
@@ -138,6 +140,21 @@ class Table(DataConfig):
 
     def __post_init__(self) -> None:
         check_time(self.kind, self.time is not None, "data.time=COLUMN")
+        require(
+            self.event is None or self.time is not None,
+            f"data.event={self.event} says whether something happened, and not when; set data.time=COLUMN, "
+            "or name the column with data.label",
+        )
+        require(
+            self.event is None or self.label in (None, self.event),
+            f"data.event={self.event} and data.label={self.label} are two names for one thing, and differ; "
+            "leave one of them out",
+        )
+
+    @property
+    def target(self) -> str | None:
+        """The column of the label."""
+        return self.label if self.event is None else self.event
 
 
 @dataclass(frozen=True, kw_only=True)

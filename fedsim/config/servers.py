@@ -11,6 +11,30 @@ from fedsim.config.algorithm import AlgorithmConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class Newton(AlgorithmConfig):
+    """Newton's method on sums over all clients' rows: logistic, linear and Cox regression as if pooled.
+
+    l1: lasso penalty on the weights, added to the mean loss as l1 * |w|_1; with task.l2 the elastic net.
+    tolerance: the fit is done when a step is shorter than this many standard errors.
+    stratified: Cox regression with a baseline hazard for each client, whose risk sets are its own; else
+      with one for all, for which event times and sums over risk sets are exchanged.
+    """
+
+    l1: float = number(0.0)
+    tolerance: float = number(1e-9)
+    stratified: bool = False
+
+    def __post_init__(self) -> None:
+        require(0 <= self.l1 < inf, f"algorithm.l1 must be in [0, inf), got {self.l1}")
+        require(0 < self.tolerance < 1, f"algorithm.tolerance must be in (0, 1), got {self.tolerance}")
+        require(
+            self.weighting == "examples",
+            "algorithm.weighting must be examples with algorithm=newton, which adds up rows whoever holds "
+            f"them, got {self.weighting}; set algorithm.weighting=examples",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FedNova(AlgorithmConfig):
     """Local updates divided by what their steps weigh (Wang et al. 2020, section 4).
 
@@ -154,6 +178,7 @@ class Moon(AlgorithmConfig):
 
 
 MEMBERS: dict[str, type] = {
+    "newton": Newton,
     "fednova": FedNova,
     "feddyn": FedDyn,
     "fedexp": FedExP,

@@ -33,6 +33,11 @@ def table(cfg: Table) -> Federation:
     Raises:
       RequestError: a file, column or value that cannot be used; the message names it.
     """
+    require(
+        cfg.target is not None,
+        "data.label names the column to be predicted, and is missing; set data.label=COLUMN, or for the time "
+        "to an event data.time=COLUMN data.event=COLUMN",
+    )
     frame = _read(cfg)
     roles = _roles(cfg, frame.column_names)
     owner = _owners(frame, cfg.client)
@@ -49,7 +54,8 @@ def table(cfg: Table) -> Federation:
         f"data.external: all clients ({', '.join(known)}) are external, so none is left to train on",
     )
 
-    label, where = _complete(frame, cfg.label, "data.label"), f"data.label: column {cfg.label!r}"
+    option = "data.label" if cfg.event is None else "data.event"
+    label, where = _complete(frame, roles[option[5:]], option), f"{option}: column {cfg.target!r}"
     columns: dict[str, np.ndarray] = {}
     if cfg.time is None:
         require(
@@ -181,9 +187,10 @@ def _first(error: Exception) -> str:
 
 def _roles(cfg: Table, present: Sequence[str]) -> dict[str, str]:
     """Role -> column, for the roles that are used."""
-    wanted = {
-        role: getattr(cfg, role) for role in ("client", "patient", "label", "time", "weight", "calendar")
-    }
+    names = ("client", "patient", "label", "event", "time", "weight", "calendar")
+    wanted = {role: getattr(cfg, role) for role in names}
+    if cfg.event is not None:
+        del wanted["label"]
     roles = {role: column for role, column in wanted.items() if column is not None}
     for role, column in roles.items():
         _check_known(column, present, f"data.{role}")

@@ -19,6 +19,7 @@ from fedsim.model import Batch
 Array = jax.Array
 Key = jax.Array
 
+LONG_SLICE = 512  # rows per slice of sums that do not hold a gradient of each
 SLICE = 64  # rows per slice where a batch is the whole client, and rows do not need one another
 
 
@@ -129,7 +130,15 @@ class Batches(NamedTuple):
     def slices(self, length: int) -> Array:
         """How many slices of `length` cover all rows; i32 scalar."""
         self.asked(length)
+        return self.parts(length)
+
+    def parts(self, length: int) -> Array:
+        """The same where rows of different slices may need one another."""
         return (self.window.rows + length - 1) // length
+
+    def unless(self, flag: Array) -> Batches:
+        """The same, but no rows where the flag is set."""
+        return self._replace(window=self.window._replace(rows=jnp.where(flag, 0, self.window.rows)))
 
     def slice(self, i: Array, length: int) -> Batch:
         """The i-th slice of all rows in their own order."""

@@ -7,18 +7,34 @@ clipped and noised records, and refuses those it cannot protect.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fedsim import trees
-from fedsim.local.batches import SLICE, Batches, Refused, Whole
-from fedsim.model import Batch, Model, Penalty, Task
+from fedsim.local.batches import LONG_SLICE, SLICE, Batches, Refused, Whole
+from fedsim.model import Batch, Curvature, Model, Penalty, Task
 
 Tree = Any
 Array = jax.Array
 Key = jax.Array
+
+
+class Shared(NamedTuple):
+    """Curvature where rows of several clients are in one another's losses, in two exchanges.
+
+    survey: (model, batches) -> sums over all rows of the client; found: the sum of all clients' -> what it
+    comes to; curvature: (model, batches, what was found) -> sums over all rows of the client; whole: (what
+    was found, the sum of all clients') -> Curvature of all rows of all clients; times: of events, how many.
+    """
+
+    survey: Callable[[Model, Batches], Tree]
+    found: Callable[[Tree], Tree]
+    curvature: Callable[[Model, Batches, Tree], Curvature]
+    whole: Callable[[Tree, Curvature], Curvature]
+    times: int
 
 
 class Oracle(NamedTuple):
@@ -36,6 +52,10 @@ class Oracle(NamedTuple):
       `penalised` adds; raises Refused where the model is a head alone.
     penalised: (model, batch, key, penalty) -> as `gradient`, of the loss plus the mean over the batch of
       penalty(features, rows) [B]; of a batch that is the whole client, `rows` are slices of it.
+    curvature: (model, batches) -> sums of loss, gradient and Hessian over all rows of the client, by
+      themselves; raises Refused where the model is not linear. shared: the same of all clients' rows
+      together, where that is more than a sum, else None.
+    ridge: model -> the task's penalty on the mean loss, of which no row has a say.
     """
 
     gradient: Callable[[Model, Batch | Whole, Key | None], tuple[Tree, Tree]]
@@ -44,6 +64,9 @@ class Oracle(NamedTuple):
     full_loss: Callable[[Model, Batches, Key | None], Array]
     features: Callable[[Model, Batch, Key | None], Array]
     penalised: Callable[[Model, Batch | Whole, Key | None, Penalty], tuple[Tree, Tree]]
+    curvature: Callable[[Model, Batches], Curvature]
+    shared: Shared | None
+    ridge: Callable[[Model], Array]
 
 
 Losses = Callable[[Model, Batch, Key | None], tuple[Array, Tree]]  # per example, and the new state
@@ -124,6 +147,22 @@ def plain(task: Task) -> Oracle:
             raise no_features
         return gradient_of(lambda m, rows, k: of(m, rows, k, penalty), model, batch, key)
 
+    shared, of = None, task.second_order
+    if of is not None and of.empty is not None:
+        shared = Shared(partial(_surveyed, task), of.found, partial(_curvature, task), of.whole, of.times)
+
+    def curvature(model: Model, batches: Batches) -> Curvature:
+        if of is None:
+            raise Refused(
+                "this algorithm needs sums of second derivatives, which are there for linear models of one "
+                "output: task=logistic with two classes, task=linear, or task=cox without task.hidden; "
+                "choose one of these, or algorithm=fedavg"
+            )
+        found: Tree = ()
+        if shared is not None:
+            found = shared.found(shared.survey(model, batches))
+        return of.whole(found, _curvature(task, model, batches, found))
+
     return Oracle(
         gradient=gradient,
         loss=loss,
@@ -131,4 +170,39 @@ def plain(task: Task) -> Oracle:
         full_loss=lambda model, batches, key: loss(model, Whole(batches), key),
         features=features,
         penalised=penalised,
+        curvature=curvature,
+        shared=shared,
+        ridge=task.penalty,
     )
+
+
+def _surveyed(task: Task, model: Model, batches: Batches) -> Tree:
+    """Sums of the first pass over all rows."""
+    of = task.second_order
+    assert of is not None and of.empty is not None
+
+    def body(carry: tuple[Array, Tree]) -> tuple[Array, Tree]:
+        i, sums = carry
+        return i + 1, of.survey(sums, model, batches.slice(i, LONG_SLICE))
+
+    return _over(batches, body, of.empty())
+
+
+def _curvature(task: Task, model: Model, batches: Batches, found: Tree) -> Curvature:
+    """Sums of the last pass over all rows."""
+    of = task.second_order
+    assert of is not None
+
+    def rows(i: Array) -> Curvature:
+        return of.rows(model, batches.slice(i, LONG_SLICE), found)
+
+    shapes = jax.eval_shape(rows, jax.ShapeDtypeStruct((), jnp.int32))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total: Curvature = _over(batches, lambda carry: (carry[0] + 1, trees.add(carry[1], rows(carry[0]))), zero)
+    return total
+
+
+def _over(batches: Batches, body: Callable[[tuple[Array, Tree]], tuple[Array, Tree]], begin: Tree) -> Tree:
+    """What the second of (slice number, sums) is after all slices."""
+    first = jnp.zeros((), jnp.int32), begin
+    return jax.lax.while_loop(lambda c: c[0] < batches.parts(LONG_SLICE), body, first)[1]

@@ -27,7 +27,7 @@ from fedsim.local.batches import SLICE, Batches, Refused, Whole
 from fedsim.local.clipping import Clip, Clipped, ghost, per_unit
 from fedsim.local.counted import note
 from fedsim.local.oracle import Oracle
-from fedsim.model import Batch, Model, Penalty, Task
+from fedsim.model import Batch, Curvature, Model, Penalty, Task
 
 Tree = Any
 Array = jax.Array
@@ -115,6 +115,9 @@ def private(task: Task, cfg: RecordPrivacy, algorithm: str) -> Oracle:
     def penalised(model: Model, batch: Batch | Whole, key: Key | None, penalty: Penalty) -> tuple[Tree, Tree]:
         raise refused("a penalty on the representation of rows", "it belongs to single rows")
 
+    def curvature(model: Model, batches: Batches) -> Curvature:
+        raise refused("sums of second derivatives", "they have no bound that noise could hide")
+
     return Oracle(
         gradient=gradient,
         loss=loss,
@@ -122,6 +125,9 @@ def private(task: Task, cfg: RecordPrivacy, algorithm: str) -> Oracle:
         full_loss=full_loss,
         features=features,
         penalised=penalised,
+        curvature=curvature,
+        shared=None,
+        ridge=task.penalty,
     )
 
 

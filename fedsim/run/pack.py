@@ -16,7 +16,7 @@ from fedsim.base import checked, nearest, numbers, require, to_dict, with_number
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
-from fedsim.run import absolute, audits, budget, released, spending, subgroups
+from fedsim.run import absolute, audits, budget, regression, released, spending, subgroups
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choices
 from fedsim.run.train import Memo, train
@@ -178,6 +178,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         released.check(job.experiment, federation, engine.traits.adapts)
         absolute.check(job.experiment, federation)
         subgroups.check(job.experiment.evaluate.groups, federation)
+        regression.check(job.experiment, federation, engine.lanes)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]
     sets = [r.sets() for r in rows]
     # A run ends where its privacy budget does; the rounds of tuned ones are its folds' own.
@@ -244,6 +245,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
     models = engine.models(states)
     few = all((lane.clients.federated > 0).sum() <= _PERSONAL_MODELS for lane in lanes)
     personal = engine.own(states) if engine.traits.personal and few else None
+    fits = regression.fits(jobs[0].experiment, engine, states)
     seconds = time.perf_counter() - begin
     shared = {
         "device_kind": bench.device_kind,
@@ -268,6 +270,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         privacy = budget.statement(job.experiment, mine, federation, tried_on[j])
         privacy |= budget.lost(row.rounds)
         privacy |= secured.said(mine, row.rounds)
+        fit = None if fits is None else fits[part]
         subject = audits.Subject(job.experiment, engine, states, part, bench.sources, bench.engine)
         manifest = shared | {
             "rounds": max(rounds),
@@ -276,24 +279,29 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             "to_target": spending.to_target(job.experiment.evaluate.target, row.rounds),
             "spent": spending.total(spent, engine.traits) | {"wasted": sum(s.wasted for s in spent)},
             "coefficients": _coefficients(federation.features, mine, models[part]),
+            "regression": regression.table(job.experiment, federation, mine, fit[0]) if fit else None,
             "privacy": privacy,
             "audit": audits.audited(subject, privacy),
             "heterogeneity": heterogeneity[j],
             "chosen": None if choices is None else [to_dict(c) for c in choices[j]],
         }
         bad = diverged_at[j]
+        error = None if bad is None else _why(job.experiment, bad)
+        without = (regression.failed(f, federation.features) for f in fit or ())
+        error = next(filter(None, without), error)
         out.append(
             RunResult(
                 experiment=job.experiment,
                 cell=job.cell,
-                status="done" if bad is None else "diverged",
-                error=None if bad is None else _why(job.experiment, bad),
+                status="done" if error is None else "diverged",
+                error=error,
                 rounds=columns(row.rounds) if row.rounds else None,
                 clients=columns(row.clients) if row.clients else None,
                 predictions=predictions[j] or None,
                 tuning=tried[j],
                 timeline=spending.timeline(mine, engine.schedules[part]),
-                model=_model(mine, models[part], personal[part] if personal else None),
+                model=_model(mine, models[part], personal[part] if personal else None)
+                | (regression.baseline(engine, fit[0]) if fit and len(fit) == 1 else {}),
                 manifest=manifest,
             )
         )

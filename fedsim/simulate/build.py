@@ -16,9 +16,11 @@ from fedsim.config import (
     Correlated,
     Digits,
     Evaluate,
+    Experiment,
     Inline,
     InRing,
     Natural,
+    Newton,
     NoSystem,
     RecordPrivacy,
     TimedSystem,
@@ -71,7 +73,7 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
             data=replace(Digits(), mode=first.data.mode),
         )
     )  # fmt: skip
-    spec = Spec(tuple(federation.shape), federation.kind, federation.classes)
+    spec = Spec(tuple(federation.shape), federation.kind, federation.classes, event_times(first, federation))
     sizes = federation.sizes[sorted(federation.external)]
     rows, outside = federation.rows - int(sizes.sum()), int(sizes.max(initial=0))
     # Of these rows no more than their clients' mean share: who joins late follows from the seed.
@@ -108,6 +110,36 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         _KNOWN[key] = made, found
     return _KNOWN[key]
 
+
+def event_times(e: Experiment, federation: Federation) -> tuple[float, ...]:
+    """The distinct times of events, rising, where all clients must know them; else ().
+
+    Of all rows that may train, so that all runs on these data share a program; a time at which no row of a
+    run has an event does nothing.
+
+    Raises RequestError for more of them than a survey of risk sets can hold.
+    """
+    if not isinstance(e.algorithm, Newton) or federation.kind != "survival" or federation.columns is None:
+        return ()
+    known = id(federation.columns["time"]), id(federation.columns["y"])
+    if known not in _TIMES:
+        _TIMES.clear()
+        inside = ~np.isin(federation.client_of_row(), sorted(federation.external))
+        happened = (federation.columns["y"] > 0) & inside
+        found = np.unique(federation.columns["time"][happened])
+        _TIMES[known] = tuple(found.tolist()), (federation.columns["time"], federation.columns["y"])
+    times, _ = _TIMES[known]
+    require(
+        len(times) <= MOST_TIMES,
+        f"algorithm={e.algorithm.name} sums over the risk set of every distinct event time, of which there "
+        f"are {len(times)}, and {MOST_TIMES} is the most; round the times, for instance to whole days",
+    )
+    return times
+
+
+MOST_TIMES = 20_000
+# By the arrays they come from, which are held so that no others take their place.
+_TIMES: dict[tuple[int, int], tuple[tuple[float, ...], Any]] = {}
 
 # Found by tracing, so each is found once.
 _KNOWN: dict[str, tuple[Structure, Traits]] = {}

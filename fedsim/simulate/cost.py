@@ -17,7 +17,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from fedsim import keys
+from fedsim import keys, trees
 from fedsim.local import Oracle, Whole
 from fedsim.simulate.exchanged import exchanged, stand_in
 from fedsim.simulate.structure import Structure, bind
@@ -31,6 +31,7 @@ class Undecided(Exception):
 
 
 _FORWARD, _BACKWARD = 1.0, 3.0  # a pass back is worth two forward
+_OUTER = 1.0  # x x' of a row is worth a pass forward for each of its features
 
 
 class Work(NamedTuple):
@@ -111,7 +112,22 @@ def marking(oracle: Oracle) -> Oracle:
 
     once = {name: marked(name, _FORWARD) for name in ("loss", "full_loss", "features")}
     thrice = {name: marked(name, _BACKWARD) for name in ("gradient", "full_gradient", "penalised")}
-    return oracle._replace(**once, **thrice)
+
+    def second(ask: Callable[..., Any], passes: float) -> Callable[..., Any]:
+        """A question about all rows: `passes` forward, by every parameter."""
+
+        def question(model: Any, batches: Any, *more: Any) -> Any:
+            mark(model, batches.window.rows.astype(jnp.float32) * passes * trees.size(model.params))
+            return ask(model, batches, *more)
+
+        return question
+
+    shared = oracle.shared
+    if shared is not None:
+        shared = shared._replace(
+            survey=second(shared.survey, _OUTER), curvature=second(shared.curvature, _OUTER)
+        )
+    return oracle._replace(**once, **thrice, curvature=second(oracle.curvature, _OUTER), shared=shared)
 
 
 def mark(model: Any, passes: Any) -> None:

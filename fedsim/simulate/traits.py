@@ -87,6 +87,7 @@ def traits(s: Structure, participations: float, everyone: bool) -> Traits:
     def trace(values: Array, key: Array) -> None:
         parts, _ = bind(s, values, jnp.zeros((), jnp.int32))
         check_topology(s.experiment, parts)
+        check_exact(s.experiment, parts, everyone)
         check_survey(s.experiment, parts)
         model = parts.task.init(key)
         server = parts.algorithm.init(model)
@@ -205,4 +206,32 @@ def check_survey(e: Experiment, parts: Parts) -> None:
         e.world.staleness == 0,
         f"{name}, with the same clients, who then start from the same model; set world.staleness=0"
         + (", and another world" if isinstance(e.world, Asynchronous) else ""),
+    )
+
+
+def check_exact(e: Experiment, parts: Parts, everyone: bool) -> None:
+    """Refuse what would change sums that must be those of all rows, where an algorithm is exact."""
+    if not parts.algorithm.exact:
+        return
+    name = f"algorithm={e.algorithm.name} equals the fit on pooled rows because it adds up all clients' sums"
+    reasons = {
+        "channel": ("direct", "sends messages that are no longer exact"),
+        "privacy": ("none", "bounds or noises messages, and a sum of second derivatives has no small bound"),
+        "secure": ("none", "sums numbers in fixed point, which rounds them"),
+    }
+    for group, (plain, why) in reasons.items():
+        chosen = getattr(e, group).name
+        require(
+            chosen == plain or chosen == "record",  # of which the oracle says what it does not answer
+            f"{name}, and {group}={chosen} {why}; set {group}={plain}, or choose another algorithm, such as "
+            "algorithm=fedavg",
+        )
+    require(
+        parts.attack.message is None and parts.attack.collude is None,
+        f"{name}, and attack={e.attack.name} sends others; choose attack=none or attack=label_flip",
+    )
+    require(
+        everyone and e.world.staleness == 0,
+        f"{name} in every round, and here some may be missing, or late; set world=all, without drop-outs, "
+        "stale starts or a deadline",
     )

@@ -84,7 +84,13 @@ def widths(
     touched = 4 * parameters + 4 * batch * math.prod(spec.shape)
     fits = min(tuning.step_flops / max(step_flops, 1), tuning.step_bytes / touched, tuning.widest)
     target = max(1, int(fits))
+    if algorithm.exact:
+        # Loops over all rows of a client, whose sums may be large: one client at a time. A row's x x', twice.
+        batch, target = local.LONG_SLICE, 1
+        step_flops = 4 * task.flops**2 * batch
     steps = opt.steps or opt.epochs * max(1, rows / clients / batch)
+    if algorithm.exact:
+        steps = max(1, rows / clients / batch)
     round_flops = size * steps * step_flops
     # Where the host runs a protocol among clients, a round at a time and with every message by itself.
     exact = isinstance(experiment.secure, SecureSum) and experiment.secure.mode == "exact"
@@ -118,6 +124,8 @@ def widths(
     if shared:
         of_each = max(1, round(round_flops / tuning.ticket_flops / threads))
         tickets = min(units, _MOST_TICKETS, threads * of_each)
+        if algorithm.exact:  # clients differ in size, and are shared out by number
+            tickets = min(units, _MOST_TICKETS)
     mine = -(-units // tickets)
     length = _LONG_SLICE if outside > 8 * _LONG_SLICE else _SLICE
     scored_bytes = 8 * length * math.prod(spec.shape)  # of rows, as they are read and as they are used

@@ -8,6 +8,7 @@ Medical Research Methodology 2018, eq. 4.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -22,6 +23,7 @@ from fedsim.tasks.heads import Likelihood
 from fedsim.tasks.layers import wide
 from fedsim.tasks.mlp import risk_network
 from fedsim.tasks.network import network_task
+from fedsim.tasks.second_order import cox_second_order
 
 
 def cox(cfg: Cox, spec: Spec, dtype: str) -> Task:
@@ -48,7 +50,7 @@ def cox(cfg: Cox, spec: Spec, dtype: str) -> Task:
         )  # fmt: skip
 
     widths = [math.prod(spec.shape), *cfg.hidden, 1]
-    return network_task(
+    task = network_task(
         lambda rngs: risk_network(cfg, widths, jnp.dtype(dtype), rngs),
         cfg,
         spec,
@@ -58,6 +60,9 @@ def cox(cfg: Cox, spec: Spec, dtype: str) -> Task:
         represents=cfg.hidden != (),
         joint=cfg.rows,
     )
+    if cfg.hidden or not spec.times:
+        return task
+    return replace(task, second_order=cox_second_order(spec, cfg.ties == "efron", jnp.dtype(dtype)))
 
 
 def partial_losses(

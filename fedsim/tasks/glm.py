@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from fedsim.model import Array, Key, Model, Spec, Task, Tree
 from fedsim.tasks import heads
 from fedsim.tasks.layers import Initializer, Narrow
 from fedsim.tasks.network import network_task
+from fedsim.tasks.second_order import glm_second_order
 
 Inits = tuple[Initializer, Initializer | None]  # of the weights, and of the intercepts, if there are any
 ZEROS = nnx.initializers.zeros_init()
@@ -60,10 +62,11 @@ def glm(inits: Inits, cfg: TaskConfig, spec: Spec, dtype: str) -> Task:
         bias, one = model.params["head"]["bias"], spec.kind != "multiclass"
         return slopes(model.params, one), bias[0] if one else bias
 
-    return network_task(
+    task = network_task(
         lambda rngs: Affine(features, outputs, inits, jnp.dtype(dtype), rngs),
         cfg,
         spec,
         flops=2 * features * outputs,
         coefficients=coefficients,
     )
+    return replace(task, second_order=glm_second_order(spec)) if outputs == 1 else task

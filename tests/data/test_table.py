@@ -54,6 +54,13 @@ def test_parquet_and_other_delimiters_give_the_same(read, tmp_path):
     assert read(None, name="cohort.parquet").fingerprint == fed.fingerprint
 
 
+def test_an_event_is_a_label_with_times(read):
+    named = read(GOOD, time="nyha", event="died", label=None)
+    assert named.fingerprint == read(GOOD, time="nyha").fingerprint
+    assert read(GOOD, time="nyha", event="died").fingerprint == named.fingerprint
+    assert named.kind == "survival" and named.columns["y"].tolist() == [1, 0, 1, 0, 1]
+
+
 def test_columns_can_be_chosen(read):
     assert read(GOOD, features=["nyha", "age"]).features == ("nyha", "age")
     assert read(GOOD, drop=["sex", "smoker"]).features == ("age", "nyha")
@@ -280,6 +287,10 @@ BAD = {
         {"time": "t"},
         "data.time.*infinite in row 2",
     ),
+    "event without time": (GOOD, {"event": "died"}, "data.event=died says whether.*set data.time=COLUMN"),
+    "event and another label": (GOOD, {"event": "sex", "time": "age"}, "sex and data.label=died.*differ"),
+    "neither event nor label": (GOOD, {"label": None}, "data.label names the column.*missing"),
+    "absent event": (GOOD, {"event": "dead", "label": None, "time": "age"}, "data.event: no column 'dead'"),
     "time as text": (GOOD, {"time": "sex"}, "data.time"),
     "absent time": (GOOD, {"time": "days"}, "data.time: no column 'days'"),
     "kind without time": (GOOD, {"kind": "survival"}, "data.kind=survival needs the times.*data.time=COLUMN"),

@@ -90,6 +90,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "fedrep": {"algorithm": {"personal": ["dense/1"]}},
     "lgfedavg": {"algorithm": {"personal": ["dense/0"]}},
     "fedala": {"algorithm": {"personal": ["dense/1"]}},
+    "newton": {"task": "logistic"},
 }
 QUESTIONS: dict[str, dict[str, Any]] = {
     "privacy": {"privacy": "gaussian", "algorithm": {"weighting": "uniform"}},

@@ -118,7 +118,8 @@ def _run(body, code, at):
     wanted = commands(body)
     for i, (program, *arguments) in enumerate(wanted):
         assert program == "fedsim", f"{at}: a bash block holds fedsim's commands, got {program}"
-        found, printed = (_apart if "executor=ray" in arguments else _here)(arguments)
+        alone = {"executor=ray", "numerics=float64"} & {*arguments}
+        found, printed = (_apart if alone else _here)(arguments)
         expected = code if i == len(wanted) - 1 else 0
         assert found == expected, f"{at}: exit code {found}: {' '.join(arguments)}\n{printed}"
         said += printed
@@ -133,7 +134,7 @@ def _here(arguments):
 
 
 def _apart(arguments):
-    """In a process of its own: Ray forks, and JAX runs here already."""
+    """In a process of its own: Ray forks, and JAX runs here already, without 64 bits."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "fedsim.cli", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

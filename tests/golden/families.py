@@ -7,11 +7,20 @@ structure that an algorithm reads beside its numbers. IDENTITIES: "algorithm: wh
 
 from typing import Any
 
-from tests.golden import adapted, averaging, contrastive, decentralised, late, personal, servers
+from tests.golden import adapted, averaging, contrastive, decentralised, exact, late, personal, servers
 from tests.golden.identity import Identity
 from tests.golden.reference import Method
 
-FAMILIES: tuple[Any, ...] = (averaging, servers, contrastive, personal, late, decentralised, adapted)
+FAMILIES: tuple[Any, ...] = (
+    averaging,
+    servers,
+    exact,
+    contrastive,
+    personal,
+    late,
+    decentralised,
+    adapted,
+)
 
 METHODS: dict[str, Method] = {}
 OTHER: dict[str, float] = {}

@@ -285,6 +285,7 @@ REFUSED = {
     "fedbn": "batch statistics mix rows",
     "ifca": "algorithm=ifca asks for the loss of all rows",
     "moon": "algorithm=moon asks for a penalty on the representation",
+    "newton": "algorithm=newton asks for sums of second derivatives",
     "qfedavg": "algorithm=qfedavg asks for the loss of all rows",
 }
 

@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
 # What an algorithm needs beside them.
 NEEDED: dict[str, dict[str, Any]] = {
     "pooled": {"world": "all"},  # one client holds all rows
+    "newton": {"world": "all"},
     "pfedme": {"algorithm": {"name": "pfedme", "lam": 2.0}},  # 15 is too steep for this step size
     "fedper": {"algorithm": {"name": "fedper", "personal": ["head/bias"]}},
     "lgfedavg": {"algorithm": {"name": "lgfedavg", "personal": ["head/kernel"]}},

@@ -23,6 +23,7 @@ WORK: dict[str, Work] = {
     "mime": Work(6, 0, 3),  # at y and at x, and the survey's
     "mimelite": Work(3, 3),  # all rows at x
     "moon": Work(5, 0),  # and two representations
+    "newton": Work(0, 6),  # x x' of every row: a pass forward for each of six numbers
     "perfedavg": Work(6, 0),  # the step, and from where it leads
     "pfedme": Work(15, 0),  # five inner steps
     "qfedavg": Work(3, 1),
