@@ -110,6 +110,60 @@ class TcgaBrca(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diabetes130(DataConfig):
+    """Admissions of patients with diabetes in 130 US hospitals. path: a folder with UCI's diabetic_data.csv.
+
+    clients: specialty of the admitting physician, or source of admission; the table names no hospital.
+    min_rows: clients with fewer rows are one, `other`.
+    heart_failure_only: admissions with ICD-9 428 among the three diagnoses.
+    encounters: the first admission of each patient (of those with heart failure, if only these), as in the
+      original study, or all; then split.unit=patient keeps a patient's together.
+    exclude_deaths: without those who died or went to a hospice, who cannot be readmitted.
+    """
+
+    path: str
+    clients: Literal["specialty", "admission_source"] = "specialty"
+    min_rows: int = 100
+    outcome: Literal["readmission_30", "readmission_any", "length_of_stay"] = "readmission_30"
+    heart_failure_only: bool = False
+    encounters: Literal["first", "all"] = "first"
+    exclude_deaths: bool = True
+    preprocess: Preprocess = field(default_factory=lambda: Preprocess(impute="none"))
+
+    def __post_init__(self) -> None:
+        require(self.min_rows >= 1, f"data.min_rows must be >= 1, got {self.min_rows}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support2(DataConfig):
+    """Seriously ill adults, by disease. path: a folder with support2.csv.
+
+    clients: the eight disease groups, or the four classes of these.
+    impute_normal: fill seven laboratory values with the normal ones that the originators recommend;
+      `preprocess` fills what is left.
+    features: columns of the table; empty: all that are known by the third day.
+    """
+
+    path: str
+    clients: Literal["group", "class"] = "group"
+    outcome: Literal["death_180", "hospital_death", "survival", "length_of_stay", "cost"] = "death_180"
+    impute_normal: bool = False
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SepsisNorway(DataConfig):
+    """Admissions with sepsis in Norway. path: a folder with the primary and the study cohort.
+
+    cohort: all admissions, those that meet Sepsis-3, or both: these outside, the others to train on.
+    """
+
+    path: str
+    cohort: Literal["primary", "study", "both"] = "primary"
+    preprocess: Preprocess = field(default_factory=lambda: Preprocess(impute="none"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table(DataConfig):
     """Your CSV or Parquet file. Columns not named here are features.
 
@@ -245,6 +299,9 @@ class Blobs(DataConfig):
 MEMBERS: dict[str, type] = {
     "heart_disease": HeartDisease,
     "tcga_brca": TcgaBrca,
+    "diabetes_130": Diabetes130,
+    "support2": Support2,
+    "sepsis_norway": SepsisNorway,
     "table": Table,
     "arrays": Arrays,
     "digits": Digits,

@@ -18,6 +18,8 @@ class SplitConfig(Choice):
       once); leave_one_out: one fold per client, tested on all its rows and trained on the others.
     late: share of the clients that join when training is over: drawn by seed, at least one and never
       all. They have no part in training, and are judged on their test rows, in a set of their own.
+    unit: what is dealt to training, validation, test rows and folds: rows, or patients with all their rows,
+      wherever these lie; then nobody trains who is tested, and shares are of patients.
     """
 
     clients: int | None = None
@@ -26,6 +28,7 @@ class SplitConfig(Choice):
     folds: int = 0
     leave_one_out: bool = False
     late: float = 0.0
+    unit: Literal["record", "patient"] = "record"
 
     def __post_init__(self) -> None:
         require(0 <= self.valid < 1, f"split.valid must be in [0, 1), got {self.valid}")
@@ -151,22 +154,43 @@ class Shards(GradedSplit):
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity(GradedSplit):
-    """Sizes differ, labels do not: client shares from Dirichlet(alpha), or rank ** -exponent.
+    """Sizes differ, labels do not: client shares from Dirichlet(alpha), rank ** -exponent, or listed.
+
+    shares: with law=listed, a number for each client, such as the populations of regions.
 
     severity: sets alpha or exponent, so that the Gini coefficient of the sizes is this share of the
       largest, which all rows beyond min_rows at one client have.
     """
 
-    law: Literal["dirichlet", "power"] = "dirichlet"
+    law: Literal["dirichlet", "power", "listed"] = "dirichlet"
     alpha: float = 0.5
     exponent: float = 1.0
     min_rows: int = 1
+    shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 < self.alpha < inf, f"split.alpha must be in (0, inf), got {self.alpha}")
         require(0 <= self.exponent < inf, f"split.exponent must be in [0, inf), got {self.exponent}")
         require(self.min_rows >= 0, f"split.min_rows must be >= 0, got {self.min_rows}")
+        require(
+            (self.law == "listed") == bool(self.shares),
+            "split.law=listed goes with split.shares, a number for each client, and with no other law, got "
+            f"split.law={self.law} with split.shares={list(self.shares)}; set both or none",
+        )
+        require(
+            all(0 < share < inf for share in self.shares),
+            f"split.shares must be in (0, inf), got {list(self.shares)}",
+        )
+        require(
+            self.severity is None or self.law != "listed",
+            "split.severity sets how unequal sizes are, and split.law=listed has them; leave one out",
+        )
+        require(
+            not self.shares or self.clients in (None, len(self.shares)),
+            f"split.shares has {len(self.shares)} numbers, and split.clients={self.clients}; leave "
+            "split.clients out, or give as many",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

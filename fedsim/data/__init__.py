@@ -28,9 +28,30 @@ def _table(cfg: Any) -> Federation:
     return table(cfg)
 
 
+def _diabetes_130(cfg: Any) -> Federation:
+    from fedsim.data.diabetes_130 import diabetes_130
+
+    return diabetes_130(cfg)
+
+
+def _support2(cfg: Any) -> Federation:
+    from fedsim.data.support2 import support2
+
+    return support2(cfg)
+
+
+def _sepsis_norway(cfg: Any) -> Federation:
+    from fedsim.data.sepsis_norway import sepsis_norway
+
+    return sepsis_norway(cfg)
+
+
 SOURCES: dict[str, Callable[[Any], Federation]] = {
     "heart_disease": heart_disease,
     "tcga_brca": tcga_brca,
+    "diabetes_130": _diabetes_130,
+    "support2": _support2,
+    "sepsis_norway": _sepsis_norway,
     "table": _table,
     "arrays": arrays,
     "digits": digits,

@@ -59,6 +59,8 @@ class Federation:
     kept: name -> [N], columns that describe rows and that no model sees: float64 (NaN = missing) or text
       ("" = missing), for subgroups.
     test: bool[N], rows that the source's publishers test on, for split=published; None: it names none.
+    person: int32[N], whose each row is, a person at two clients being one, for split.unit=patient; None: not
+      known.
     fingerprint: SHA-256 of the contents, or of the recipe of a generated population.
     metadata: client name -> what is known of it, such as hospital, region, language.
 
@@ -82,6 +84,7 @@ class Federation:
     test: np.ndarray | None = None
     calendar: np.ndarray | None = None
     kept: dict[str, np.ndarray] = field(default_factory=dict)
+    person: np.ndarray | None = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -176,7 +179,7 @@ def gather(
     Args:
       client_of_row: name of the client that holds each row.
       columns, test, calendar, kept: as in `Federation`, rows in the same order.
-      patient_of_row: int[N], the same number for rows of one patient.
+      patient_of_row: int[N], the same number for rows of one patient, also at another client.
       described: licence, source, metadata.
     """
     unique, owner = np.unique(np.asarray(client_of_row, dtype=np.str_), return_inverse=True)
@@ -184,11 +187,13 @@ def gather(
     for name in external:
         require(name in names, f"data.external names no client {name!r}; {nearest(name, names)}")
     order = np.argsort(owner, kind="stable")
+    person = None
     if patient_of_row is not None:
         order = np.lexsort((patient_of_row, owner))
         new = [np.diff(x[order], prepend=-1) != 0 for x in (owner, patient_of_row)]
         columns = {**columns, "patient": np.empty(len(order), np.int32)}
         columns["patient"][order] = np.cumsum(new[0] | new[1]) - 1
+        person = np.unique(patient_of_row, return_inverse=True)[1].astype(np.int32)[order]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(names)))]).astype(np.int64)
     sorted_columns = {key: np.ascontiguousarray(value[order]) for key, value in columns.items()}
     beside = {key: np.ascontiguousarray(value[order]) for key, value in (kept or {}).items()}
@@ -196,6 +201,8 @@ def gather(
     # By their bytes: text has no buffer that can be hashed. What is not there changes no fingerprint.
     seen = {f"kept {key}": np.frombuffer(value.tobytes(), np.uint8) for key, value in beside.items()}
     seen |= {} if when is None else {"calendar": when}
+    # Who is at two clients decides who may train; it is no column of the rows that models see.
+    seen |= {} if person is None else {"person": person}
     return Federation(
         names=names,
         ids=client_ids(names),
@@ -209,6 +216,7 @@ def gather(
         test=None if test is None else test[order],
         calendar=when,
         kept=beside,
+        person=person,
         fingerprint=fingerprint(names, offsets, sorted_columns | seen, kind, features, labels),
         **described,
     )
@@ -222,7 +230,8 @@ def fingerprint(
     features: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
 ) -> str:
-    """SHA-256 of everything a model could see of the data; where it came from does not matter."""
+    """SHA-256 of everything a model could see of the data, and of who is who; where it came from does not
+    matter."""
     layout = {key: [value.dtype.str, *value.shape] for key, value in sorted(columns.items())}
     head = [list(names), np.asarray(offsets).tolist(), layout, kind, list(features), list(labels)]
     found = hashlib.sha256(json.dumps(head).encode())
@@ -304,6 +313,10 @@ def _check_columns(fed: Federation, columns: dict[str, np.ndarray]) -> None:
     require(
         "patient" not in columns or bool((np.diff(columns["patient"]) >= 0).all()),
         f"{fed.source}: rows must lie in order of their patients",
+    )
+    require(
+        fed.person is None or fed.person.shape == (fed.rows,),
+        f"{fed.source}: person must have one value per row",
     )
     require(columns["x"].ndim >= 2, f"{fed.source}: x must be [rows, features...], got one dimension")
     require(

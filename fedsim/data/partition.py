@@ -10,12 +10,12 @@ import numpy as np
 
 from fedsim.base import require
 from fedsim.config import Drift, SplitConfig
+from fedsim.data.dealing import TEST, TRAIN, VALID, Units, deal_folds, move, share_of
 from fedsim.data.federation import Federation
 from fedsim.data.names import client_ids
 from fedsim.data.rng import generator
 from fedsim.data.splits.assignment import Assignment
 
-TRAIN, VALID, TEST = 0, 1, 2
 MOST_LEFT_OUT = 1000
 
 
@@ -29,6 +29,7 @@ class Partition:
       but a model of their own.
     fold: which of the folds this is.
     time: as in `Assignment`, for all rows of the federation.
+    person: as in `Federation`, for all its rows, where patients are dealt and not rows.
     """
 
     rows: np.ndarray | None
@@ -42,6 +43,7 @@ class Partition:
     late: frozenset[int] = frozenset()
     fold: int = 0
     time: np.ndarray | None = None
+    person: np.ndarray | None = None
 
     @property
     def clients(self) -> int:
@@ -83,12 +85,23 @@ def partitions(
     differ by at most one. *Leave one out*: fold i tests all rows of client i and trains on the
     others. In both, `split.valid` is a share of the rows that would train.
 
+    *Patients* (`split.unit=patient`): these are dealt as rows are, each with the client of its first row and
+    the highest label of its rows, and take all their rows with them. Rows that would train, of patients with
+    rows that are tested in any case (at external clients, at the one left out, or named by the split), are
+    left out.
+
     Rows that are generated are exchangeable: their first positions train, the next validate, the
     last test, whether or not they lie in memory.
 
     Raises:
-      RequestError: folds of rows that are not in memory, or too few rows or clients for them.
+      RequestError: folds of rows that are not in memory, too few rows or clients for them, or patients that
+        are not known.
     """
+    require(
+        cfg.unit == "record" or federation.person is not None,
+        "split.unit=patient needs to know whose each row is; use data=table with data.patient=COLUMN or "
+        "data=diabetes_130, or set split.unit=record",
+    )
     made = _partitions(federation, assignment, cfg, seed)
     if not cfg.late:
         return made
@@ -129,9 +142,11 @@ def _partitions(
     client = federation.client_of_row() if assignment.client is None else assignment.client
     shares = cfg.test or cfg.valid or cfg.folds or cfg.leave_one_out or assignment.test is not None
     if assignment.client is None and not shares:
-        return (_in_order(federation, assignment),)
+        person = federation.person if cfg.unit == "patient" else None
+        if person is None or not assignment.external:
+            return (replace(_in_order(federation, assignment), person=person),)
 
-    label = _strata(federation.columns["y"])
+    units = Units(client, federation.columns["y"], federation.person if cfg.unit == "patient" else None)
     base = np.full(len(client), TRAIN, dtype=np.int8)
     base[np.isin(client, sorted(assignment.external))] = TEST
     if assignment.test is not None:
@@ -145,7 +160,10 @@ def _partitions(
             cfg.folds <= training,
             f"split.folds must be in [2, {training}], the number of training rows, got {cfg.folds}",
         )
-        fold = _folds(client, label, base, cfg.folds, generator(seed, "partition", "folds"))
+        dealt = deal_folds(
+            units.client, units.label, units.gather(base), cfg.folds, generator(seed, "partition", "folds")
+        )
+        fold = np.where(base == TRAIN, units.spread(dealt), -1)
         parts = [np.where(fold == f, np.int8(TEST), base) for f in range(cfg.folds)]
     else:
         parts = [base]
@@ -153,38 +171,46 @@ def _partitions(
     made = []
     for f, part in enumerate(parts):
         rng = generator(seed, "partition", f)
-        sizes = np.bincount(client[part == TRAIN], minlength=len(assignment.names))
+        dealt = units.gather(part)
+        sizes = np.bincount(units.client[dealt == TRAIN], minlength=len(assignment.names))
         if not (cfg.folds or cfg.leave_one_out or assignment.test is not None):
-            part = _move(part, client, label, _share(sizes, cfg.test, sizes), TEST, rng)
-        left = np.bincount(client[part == TRAIN], minlength=len(assignment.names))
-        part = _move(part, client, label, _share(sizes, cfg.valid, left), VALID, rng)
-        rows = np.arange(len(client), dtype=np.int32)
+            dealt = move(dealt, units.client, units.label, share_of(sizes, cfg.test, sizes), TEST, rng)
+        left = np.bincount(units.client[dealt == TRAIN], minlength=len(assignment.names))
+        dealt = move(dealt, units.client, units.label, share_of(sizes, cfg.valid, left), VALID, rng)
+        kept = (part != TRAIN) | (units.spread(units.gather(part)) == TRAIN)
+        part = np.where(part == TRAIN, units.spread(dealt), part)
         if isinstance(cfg, Drift) and cfg.judge == "last":
             assert assignment.time is not None
-            rows = rows[(part == TRAIN) | (assignment.time >= 1 - cfg.window)]
-        made.append(_assemble(rows, client[rows], part[rows], assignment, f))
+            kept &= (part == TRAIN) | (assignment.time >= 1 - cfg.window)
+        rows = np.flatnonzero(kept).astype(np.int32)
+        made.append(replace(_assemble(rows, client[rows], part[rows], assignment, f), person=units.person))
     return tuple(made)
 
 
 def hold_out(partition: Partition, labels: np.ndarray | None, share: float, seed: int) -> Partition:
-    """Move a share of each client's training rows, stratified by label, to its validation rows.
+    """Move a share of each client's training rows (or patients, as these were dealt), stratified by label, to
+    its validation rows.
 
     Args:
       labels: [N] for all rows of the federation; None or float labels: not stratified.
       share: in (0, 1); at least one row stays, where there is one.
     """
     require(0 < share < 1, f"the share to hold out must be in (0, 1), got {share}")
-    moved = _share(partition.train, share, partition.train)
     if partition.rows is None:
-        count = moved.astype(np.int32)
+        count = share_of(partition.train, share, partition.train).astype(np.int32)
         return replace(partition, train=partition.train - count, valid=partition.valid + count)
     client = np.repeat(np.arange(partition.clients, dtype=np.int32), np.diff(partition.offsets))
     counts = np.stack([partition.train, partition.valid, partition.test], axis=1).ravel()
     part = np.repeat(np.tile(np.array([TRAIN, VALID, TEST], dtype=np.int8), partition.clients), counts)
-    label = np.zeros(len(client), dtype=np.int64) if labels is None else _strata(labels[partition.rows])
+    label = np.zeros(len(client), dtype=np.int64) if labels is None else labels[partition.rows]
+    units = Units(client, label, None if partition.person is None else partition.person[partition.rows])
+    dealt = units.gather(part)
+    sizes = np.bincount(units.client[dealt == TRAIN], minlength=partition.clients)
     rng = generator(seed, "hold_out", partition.fold)
-    part = _move(part, client, label, moved, VALID, rng)
-    return replace(_assemble(partition.rows, client, part, partition, partition.fold), late=partition.late)
+    dealt = move(dealt, units.client, units.label, share_of(sizes, share, sizes), VALID, rng)
+    part = np.where(part == TRAIN, units.spread(dealt), part)
+    found = _assemble(partition.rows, client, part, partition, partition.fold)
+    return replace(found, late=partition.late, person=partition.person)
 
 
 def pool(partition: Partition) -> Partition:
@@ -209,82 +235,6 @@ def pool(partition: Partition) -> Partition:
         fold=partition.fold,
         time=partition.time,
     )
-
-
-def _share(sizes: np.ndarray, share: float, available: np.ndarray) -> np.ndarray:
-    """int64[K]: `share` of `sizes`, to the nearest row, leaving one of the `available`."""
-    wanted = np.floor(share * sizes + 0.5).astype(np.int64)
-    return np.minimum(wanted, np.maximum(available.astype(np.int64) - 1, 0))
-
-
-def _strata(labels: np.ndarray) -> np.ndarray:
-    """int64[N] >= 0: classes are strata, a quantity has one."""
-    if labels.dtype.kind == "f":
-        return np.zeros(len(labels), dtype=np.int64)
-    return labels.astype(np.int64)
-
-
-def _shuffled(
-    client: np.ndarray, label: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Order by client, then label, random inside; and the (client, label) key in that order."""
-    key = client.astype(np.int64) * (label.max(initial=0) + 1) + label
-    shuffled = rng.permutation(len(key))
-    order = shuffled[np.argsort(key[shuffled], kind="stable")]
-    return order, key[order]
-
-
-def _folds(
-    client: np.ndarray, label: np.ndarray, base: np.ndarray, folds: int, rng: np.random.Generator
-) -> np.ndarray:
-    """int64[N]: the fold that tests each row, or -1 (external).
-
-    Folds are dealt round the table through (client, label) in order, so that any run of rows,
-    and so every label of every client, is spread over as many folds as it can be.
-    """
-    rows = np.flatnonzero(base == TRAIN)
-    order, _ = _shuffled(client[rows], label[rows], rng)
-    fold = np.full(len(client), -1, dtype=np.int64)
-    fold[rows[order]] = (np.arange(len(rows), dtype=np.int64) + rng.integers(folds)) % folds
-    return fold
-
-
-def _move(
-    part: np.ndarray,
-    client: np.ndarray,
-    label: np.ndarray,
-    totals: np.ndarray,
-    to: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """A copy of `part` in which totals[k] training rows of client k, stratified by label, are in `to`."""
-    if not totals.any():
-        return part
-    rows = np.flatnonzero(part == TRAIN)
-    order, key = _shuffled(client[rows], label[rows], rng)
-    first = np.flatnonzero(np.diff(key, prepend=-1))
-    counts = np.diff(first, append=len(key))
-    owner = client[rows[order[first]]].astype(np.int64)
-    taken = _allot(counts, owner, totals, rng)
-    rank = np.arange(len(key), dtype=np.int64) - np.repeat(first, counts)
-    moved = part.copy()
-    moved[rows[order[rank < np.repeat(taken, counts)]]] = to
-    return moved
-
-
-def _allot(counts: np.ndarray, owner: np.ndarray, totals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """int64[S]: how many of counts[s] rows of stratum s to take, totals[owner[s]] in all per client.
-
-    Largest remainder, in whole numbers; a stratum of one row comes last, ties are broken at random.
-    """
-    sizes = np.bincount(owner, counts, minlength=len(totals)).astype(np.int64)
-    taken, remainder = np.divmod(counts * totals[owner], sizes[owner])
-    short = totals - np.bincount(owner, taken, minlength=len(totals)).astype(np.int64)
-    order = np.lexsort((rng.random(len(counts)), -remainder, counts == 1, owner))
-    sorted_owner = owner[order]
-    rank = np.arange(len(order), dtype=np.int64) - np.searchsorted(sorted_owner, sorted_owner)
-    taken[order] += rank < short[sorted_owner]
-    return taken
 
 
 def _assemble(
@@ -331,10 +281,10 @@ def _of_generated(
     sizes = federation.sizes
     made = []
     for fold, left_out in enumerate(inside if cfg.leave_one_out else [None]):
-        test = np.zeros_like(sizes) if cfg.leave_one_out else _share(sizes, cfg.test, sizes)
+        test = np.zeros_like(sizes) if cfg.leave_one_out else share_of(sizes, cfg.test, sizes)
         outside = [*sorted(assignment.external), *([] if left_out is None else [left_out])]
         test[outside] = sizes[outside]
-        valid = np.where(test == sizes, 0, _share(sizes, cfg.valid, sizes - test))
+        valid = np.where(test == sizes, 0, share_of(sizes, cfg.valid, sizes - test))
         made.append(
             Partition(
                 rows=None,

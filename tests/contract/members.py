@@ -12,13 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedsim import config, data, tasks, topology
-from fedsim.config.data import Arrays, Blobs, Digits, HeartDisease, Idx, Synthetic, Table, TcgaBrca
+from fedsim.config.data import (
+    Arrays,
+    Blobs,
+    Diabetes130,
+    Digits,
+    HeartDisease,
+    Idx,
+    SepsisNorway,
+    Support2,
+    Synthetic,
+    Table,
+    TcgaBrca,
+)
 from fedsim.config.system import Lognormal, NoSystem, TracedSystem
 from fedsim.config.topology import Complete, Edges, Regular, Ring, Star, Torus
 from fedsim.data.federation import Federation
 from fedsim.model import Model, Spec
 from fedsim.simulate.schedule import Schedule
 from fedsim.system import Load, Machines, profiles
+from tests.data import known
 from tests.data.test_idx import encoded
 from tests.data.test_tcga_brca import PARTS, PATIENTS
 from tests.simulate import quick, small
@@ -327,6 +340,16 @@ def patients(packed: bool, more: str = "") -> Callable[[Path], None]:
     return put
 
 
+def published(cfg: config.DataConfig, packed: bool = False) -> Found:
+    """Of files that stand in for the published ones."""
+
+    def found(folder: Path) -> Any:
+        with known.published(known.TEXTS):
+            return rows(cfg, lambda there: known.write(there, known.TEXTS, packed) and None)(folder)
+
+    return found
+
+
 def dealt(clients: int) -> Found:
     """All digits, and the sizes of what is theirs for one client of so many."""
 
@@ -387,6 +410,21 @@ SOURCES: dict[str, Law] = {
         rows(LABELLED, as_csv),
         rows(Arrays(path="mine.npz"), as_npz),
         rows(replace(LABELLED, drop=("z",)), as_csv),
+    ),
+    "diabetes_130: packed is plain, and deaths are left out": Law(
+        published(Diabetes130(path=".", min_rows=1)),
+        published(Diabetes130(path=".", min_rows=1), packed=True),
+        published(Diabetes130(path=".", min_rows=1, exclude_deaths=False)),
+    ),
+    "sepsis_norway: packed is plain, and cohorts differ": Law(
+        published(SepsisNorway(path=".")),
+        published(SepsisNorway(path="."), packed=True),
+        published(SepsisNorway(path=".", cohort="both")),
+    ),
+    "support2: packed is plain, and outcomes differ": Law(
+        published(Support2(path=".", features=("age", "alb"), impute_normal=True)),
+        published(Support2(path=".", features=("age", "alb"), impute_normal=True), packed=True),
+        published(Support2(path=".", features=("age", "alb"), impute_normal=True, outcome="hospital_death")),
     ),
     "tcga_brca: plain files are those that are packed": Law(
         rows(TcgaBrca(path="."), patients(False)),

@@ -1,5 +1,6 @@
 # mypy: disable-error-code="arg-type, index, union-attr"
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -298,3 +299,73 @@ def test_it_is_fast(hospitals):
     (part,) = cut(fed, Natural(test=0.0))
     assert part.clients == 1_000_000 and part.rows is None and part.names is fed.names
     assert time.process_time() - start < 1.0
+
+
+# --- patients --------------------------------------------------------------------------------
+
+
+@st.composite
+def persons(draw):
+    """(owner, label, person): persons with several rows, some of them at several clients."""
+    owner, label = draw(populations())
+    person = draw(st.lists(st.integers(0, 15), min_size=len(owner), max_size=len(owner)))
+    return owner, label, np.array(person)
+
+
+def apart(fed, part):
+    """Nobody is in two parts; every listed row once."""
+    found = [set(fed.person[part.part(which)[0]].tolist()) for which in PARTS]
+    assert not found[0] & found[1] and not found[0] & found[2] and not found[1] & found[2]
+    assert len(set(part.rows.tolist())) == len(part.rows)
+    return found
+
+
+@given(data=persons(), seed=st.integers(0, 2**60))
+def test_patients_are_dealt_with_all_their_rows(make_federation, data, seed):
+    owner, label, person = data
+    fed = make_federation(owner, label, patient_of_row=person)
+    everyone = set(fed.person.tolist())
+    (part,) = cut(fed, Natural(test=0.3, valid=0.2, unit="patient"), seed)
+    check(part, fed.rows)
+    assert set.union(*apart(fed, part)) == everyone
+    held = hold_out(part, fed.columns["y"], 0.5, seed)
+    check(held, fed.rows)
+    assert apart(fed, held)[2] == apart(fed, part)[2]
+
+    folds = cut(fed, Natural(folds=2, valid=0.2, unit="patient"), seed) if len(everyone) > 1 else ()
+    for part in folds:
+        check(part, fed.rows)
+        apart(fed, part)
+    tested = [row for part in folds for row in part.part("test")[0].tolist()]
+    assert sorted(tested) == (list(range(fed.rows)) if folds else [])
+
+
+def test_patients_of_clients_outside_do_not_train(make_federation):
+    owner, person = list("aaabbbcc"), np.array([1, 2, 3, 2, 4, 4, 3, 5])
+    fed = make_federation(owner, [0, 1] * 4, patient_of_row=person, external=("c",))
+    (part,) = cut(fed, Natural(test=0.0, unit="patient"))
+    rows = fed.person[part.part("train")[0]].tolist()
+    assert sorted(rows) == [0, 1, 1, 3, 3]  # who is at c too, is left out at a
+    assert sorted(fed.person[part.part("test")[0]].tolist()) == [2, 4]
+
+    fed = make_federation(owner, [0, 1] * 4, patient_of_row=person)
+    for part, k in zip(cut(fed, Natural(leave_one_out=True, unit="patient")), range(3), strict=True):
+        trained, tested = (set(fed.person[part.part(w)[0]].tolist()) for w in ("train", "test"))
+        assert trained and not trained & tested
+        assert (part.test > 0).tolist() == [i == k for i in range(3)]
+
+
+def test_rows_of_one_patient_each_are_dealt_as_rows_are(make_federation, hospitals):
+    alone = make_federation(
+        np.array(hospitals.names)[hospitals.client_of_row()],
+        hospitals.columns["y"],
+        patient_of_row=np.arange(hospitals.rows),
+    )
+    for cfg in (Natural(test=0.3, valid=0.1), Natural(folds=5), Natural(leave_one_out=True)):
+        for a, b in zip(cut(alone, cfg), cut(alone, replace(cfg, unit="patient")), strict=True):
+            assert np.array_equal(a.rows, b.rows) and np.array_equal(a.test, b.test)
+
+
+def test_patients_have_to_be_known(hospitals):
+    with pytest.raises(RequestError, match=r"split.unit=patient needs .*data.patient=COLUMN"):
+        cut(hospitals, Natural(unit="patient"))

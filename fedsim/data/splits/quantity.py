@@ -6,6 +6,8 @@ ICDE 2022, section 4.3, for Dirichlet shares.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedsim.config import Quantity
@@ -32,11 +34,16 @@ def quantity(federation: Federation, cfg: Quantity, seed: int) -> Assignment:
     Raises:
       RequestError: fewer rows than `split.min_rows` for every client.
     """
+    if cfg.law == "listed":
+        cfg = replace(cfg, clients=len(cfg.shares))
     rows, clients = training_rows(federation, cfg, "quantity")
     least = check_min_rows(cfg.min_rows, clients, len(rows))
     rng = generator(seed, "split", "quantity")
     if cfg.severity is not None:
         sizes = _searched(cfg.law, cfg.severity, len(rows), clients, least, rng)
+    elif cfg.law == "listed":
+        listed = np.array(cfg.shares, dtype=np.float64)
+        sizes = shared_rows(len(rows), listed / listed.sum(), least)
     elif cfg.law == "dirichlet":
         shares = rng.dirichlet(np.full(clients, cfg.alpha, dtype=np.float64))
         sizes = shared_rows(len(rows), shares, least)

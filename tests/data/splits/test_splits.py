@@ -115,6 +115,9 @@ def test_quantity_power_law():
     sizes = np.bincount(assign(fed, Quantity(clients=10, law="power", exponent=1.0), 0).client)
     expected = 4000 / np.arange(1, 11) / (1 / np.arange(1, 11)).sum()
     np.testing.assert_allclose(sizes, expected, atol=5)
+    listed = np.bincount(assign(fed, Quantity(law="listed", shares=(3.0, 1.0, 4.0), min_rows=0), 0).client)
+    wanted = np.array([3, 1, 4]) / 8 * listed.sum()
+    assert np.abs(listed - wanted).max() <= 3  # a row for each client first, then the shares
     flat = np.bincount(assign(fed, Quantity(clients=10, law="power", exponent=0.0), 0).client)
     assert flat.max() - flat.min() <= 1
     spread = [np.bincount(assign(fed, Quantity(clients=10, alpha=a), 3).client).std() for a in (0.2, 2, 200)]
