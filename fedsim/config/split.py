@@ -175,7 +175,7 @@ class Quantity(GradedSplit):
         require(self.min_rows >= 0, f"split.min_rows must be >= 0, got {self.min_rows}")
         require(
             (self.law == "listed") == bool(self.shares),
-            "split.law=listed goes with split.shares, a number for each client, and with no other law, got "
+            "split.law=listed needs split.shares, a number for each client, and with no other law, got "
             f"split.law={self.law} with split.shares={list(self.shares)}; set both or none",
         )
         require(

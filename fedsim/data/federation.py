@@ -199,7 +199,9 @@ def gather(
     beside = {key: np.ascontiguousarray(value[order]) for key, value in (kept or {}).items()}
     when = None if calendar is None else np.ascontiguousarray(calendar[order])
     # By their bytes: text has no buffer that can be hashed. What is not there changes no fingerprint.
-    seen = {f"kept {key}": np.frombuffer(value.tobytes(), np.uint8) for key, value in beside.items()}
+    seen: dict[str, np.ndarray] = {
+        f"kept {key}": np.frombuffer(value.tobytes(), np.uint8) for key, value in beside.items()
+    }
     seen |= {} if when is None else {"calendar": when}
     # Who is at two clients decides who may train; it is no column of the rows that models see.
     seen |= {} if person is None else {"person": person}

@@ -343,9 +343,12 @@ def patients(packed: bool, more: str = "") -> Callable[[Path], None]:
 def published(cfg: config.DataConfig, packed: bool = False) -> Found:
     """Of files that stand in for the published ones."""
 
+    def put(there: Path) -> None:
+        known.write(there, known.TEXTS, packed)
+
     def found(folder: Path) -> Any:
         with known.published(known.TEXTS):
-            return rows(cfg, lambda there: known.write(there, known.TEXTS, packed) and None)(folder)
+            return rows(cfg, put)(folder)
 
     return found
 
