@@ -25,6 +25,10 @@ WRONG: list[tuple[str, str, str, list[Any]]] = (
     [
         ("data", "digits", "clients", [0, 1798]),
         ("data", "digits", "preprocess", [{"noise_multiplier": 0.0}, {"noise_multiplier": math.inf}]),
+        ("data", "heart_failure", "patients", [0, -5, 2_000_000_001]),
+        ("data", "heart_failure", "first_year", [2004, 2023]),
+        ("data", "heart_failure", "last_year", [2012, 2025]),
+        ("data", "heart_failure", "dials", [{"age": -0.1}, {"size": 3.1}]),
         ("data", "synthetic", "alpha", [-1.0]),
         ("data", "synthetic", "beta", [-1.0]),
         ("data", "synthetic", "clients", [0]),

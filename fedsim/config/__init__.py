@@ -17,6 +17,7 @@ from fedsim.config import (
     attack,
     audit,
     channel,
+    cohort,
     data,
     decentralised,
     executor,
@@ -64,6 +65,7 @@ from fedsim.config.channel import (
     Sign,
     TopK,
 )
+from fedsim.config.cohort import Dials, HeartFailure
 from fedsim.config.data import (
     NO_PREPROCESS,
     Arrays,
@@ -315,7 +317,7 @@ class Experiment:
 
 
 MEMBERS: dict[str, dict[str, type]] = {
-    "data": data.MEMBERS,
+    "data": data.MEMBERS | cohort.MEMBERS,
     "split": split.MEMBERS | shift.MEMBERS,
     "task": task.MEMBERS,
     "aggregator": aggregator.MEMBERS,
@@ -374,6 +376,7 @@ __all__ = [
     "Cox",
     "DataConfig",
     "Diabetes130",
+    "Dials",
     "Digits",
     "Direct",
     "Dirichlet",
@@ -395,6 +398,7 @@ __all__ = [
     "GaussianPrivacy",
     "Groups",
     "HeartDisease",
+    "HeartFailure",
     "Honest",
     "Idx",
     "Iid",

@@ -15,6 +15,7 @@ from fedsim.data.blobs import blobs
 from fedsim.data.digits import digits
 from fedsim.data.federation import Federation, pieces
 from fedsim.data.heart_disease import heart_disease
+from fedsim.data.heart_failure import heart_failure
 from fedsim.data.idx import idx
 from fedsim.data.synthetic import synthetic
 from fedsim.data.tcga_brca import tcga_brca
@@ -48,6 +49,7 @@ def _sepsis_norway(cfg: Any) -> Federation:
 
 SOURCES: dict[str, Callable[[Any], Federation]] = {
     "heart_disease": heart_disease,
+    "heart_failure": heart_failure,
     "tcga_brca": tcga_brca,
     "diabetes_130": _diabetes_130,
     "support2": _support2,

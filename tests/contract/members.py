@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedsim import config, data, tasks, topology
+from fedsim.cohort import Cohort
+from fedsim.cohort.generator import generator
+from fedsim.config import HeartFailure
 from fedsim.config.data import (
     Arrays,
     Blobs,
@@ -384,6 +387,23 @@ def ages(of: str, without: str) -> Found:
     return found
 
 
+def of_region(cfg: HeartFailure) -> Found:
+    """Patients of all regions at once, each region's ways looked up: what compiled programs do."""
+
+    def found(folder: Path) -> dict[str, Any]:
+        cohort = Cohort(cfg)
+        sizes = cohort.sizes
+        patient = np.concatenate([np.arange(n, dtype=np.uint32) for n in sizes])
+        region = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        made = generator(cohort, np)(region, patient)
+        known = made["known"]
+        of_known = np.bincount(region[known], minlength=len(sizes))
+        return {"sizes": of_known, "x": made["x"][known], "y": made["y"][known].astype(np.int32)}
+
+    return found
+
+
+PATIENTS_OF = HeartFailure(patients=300)
 FEW = Blobs(clients=4, rows_min=3, rows_max=6, test_rows=0)
 LABELLED = Table(path="mine.csv", label="label", client="site")
 SOURCES: dict[str, Law] = {
@@ -398,6 +418,9 @@ SOURCES: dict[str, Law] = {
     ),
     "heart_disease: flamby's patients are among all": Law(
         ages("flamby", "full"), lambda folder: [], ages("full", "flamby")
+    ),
+    "heart_failure: patients do not depend on who is made beside them": Law(
+        rows(PATIENTS_OF), of_region(PATIENTS_OF), rows(replace(PATIENTS_OF, seed=1))
     ),
     "idx: plain files are those that are packed": Law(
         rows(Idx(path=".", clients=3), pictures(False)),
