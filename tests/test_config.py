@@ -185,6 +185,10 @@ WRONG: list[tuple[str, str, str, list[Any]]] = (
         ("evaluate", "", "every", [-1]),
         ("evaluate", "", "noise_multiplier", [0.0, math.inf]),
         ("evaluate", "", "bins", [0, 7, 1002]),
+        ("evaluate", "", "horizon", [0.0, math.inf]),
+        ("evaluate", "", "thresholds", [[0.0], [0.1, 0.1]]),
+        ("evaluate", "", "groups", [{"age": [2, 1]}]),
+        ("evaluate", "", "fewest", [0]),
     ]
     + [
         ("algorithm", name, "server_step_size", [-0.1, math.inf])
