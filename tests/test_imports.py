@@ -11,7 +11,7 @@ import fedsim
 
 HEAVY = ["jax", "jaxlib", "flax", "optax", "ray", "hydra", "omegaconf", "duckdb", "matplotlib", "pandas"]
 WITHOUT_JAX = [
-    *("base", "cohort", "config", "data", "estimate", "metrics", "plan"),
+    *("base", "cohort", "config", "data", "estimate", "metrics", "omop", "plan"),
     *("report", "resources", "slurm", "store"),
 ]
 

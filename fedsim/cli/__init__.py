@@ -35,6 +35,7 @@ VERBS = {
         "survival curves, log-rank test, quantiles, table one",
     ),
     "data": ("data", "list, describe and fetch data"),
+    "cohort": ("cohort", "write the cohort simulator's regions as OMOP tables"),
     "list": ("listing", "every algorithm, split, task, ... with its paper"),
     "bench": ("bench", "how fast rounds are beside hand-written programs, and whether that has changed"),
     "doctor": ("doctor", "what works here: devices, versions, cores, disk, Ray, SLURM"),

@@ -22,6 +22,7 @@ from fedsim.config import (
     decentralised,
     executor,
     late,
+    omop,
     personal,
     privacy,
     privacy_correlated,
@@ -84,6 +85,7 @@ from fedsim.config.data import (
 )
 from fedsim.config.executor import ExecutorConfig, Inline, RayExecutor
 from fedsim.config.numerics import Numerics
+from fedsim.config.omop import Omop
 from fedsim.config.optimizer import OptimizerConfig
 from fedsim.config.privacy import Accounted, AdaptiveClip, GaussianPrivacy, NoPrivacy, PrivacyConfig
 from fedsim.config.privacy_correlated import BandedPrivacy, BltPrivacy, Correlated, TreePrivacy
@@ -317,7 +319,7 @@ class Experiment:
 
 
 MEMBERS: dict[str, dict[str, type]] = {
-    "data": data.MEMBERS | cohort.MEMBERS,
+    "data": data.MEMBERS | cohort.MEMBERS | omop.MEMBERS,
     "split": split.MEMBERS | shift.MEMBERS,
     "task": task.MEMBERS,
     "aggregator": aggregator.MEMBERS,
@@ -419,6 +421,7 @@ __all__ = [
     "NoSecure",
     "NoSystem",
     "Numerics",
+    "Omop",
     "OptimizerConfig",
     "Poisson",
     "Pooled",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,38 +24,26 @@ from fedsim.data.tcga_brca import tcga_brca
 MOST_LISTED = 100
 
 
-def _table(cfg: Any) -> Federation:
-    from fedsim.data.table import table  # pyarrow takes longer to import than small sources to load
+def _late(name: str) -> Callable[[Any], Federation]:
+    """The loader of a source that is imported when it is asked for: pyarrow and DuckDB take longer to import
+    than small sources to load."""
 
-    return table(cfg)
+    def load(cfg: Any) -> Federation:
+        loader: Callable[[Any], Federation] = getattr(import_module(f"fedsim.data.{name}"), name)
+        return loader(cfg)
 
-
-def _diabetes_130(cfg: Any) -> Federation:
-    from fedsim.data.diabetes_130 import diabetes_130
-
-    return diabetes_130(cfg)
-
-
-def _support2(cfg: Any) -> Federation:
-    from fedsim.data.support2 import support2
-
-    return support2(cfg)
-
-
-def _sepsis_norway(cfg: Any) -> Federation:
-    from fedsim.data.sepsis_norway import sepsis_norway
-
-    return sepsis_norway(cfg)
+    return load
 
 
 SOURCES: dict[str, Callable[[Any], Federation]] = {
     "heart_disease": heart_disease,
     "heart_failure": heart_failure,
     "tcga_brca": tcga_brca,
-    "diabetes_130": _diabetes_130,
-    "support2": _support2,
-    "sepsis_norway": _sepsis_norway,
-    "table": _table,
+    "diabetes_130": _late("diabetes_130"),
+    "support2": _late("support2"),
+    "sepsis_norway": _late("sepsis_norway"),
+    "table": _late("table"),
+    "omop": _late("omop"),
     "arrays": arrays,
     "digits": digits,
     "idx": idx,

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedsim import config, data, tasks, topology
+from fedsim import config, data, omop, tasks, topology
 from fedsim.cohort import Cohort
+from fedsim.cohort import records as cohort_records
 from fedsim.cohort.generator import generator
-from fedsim.config import HeartFailure
+from fedsim.config import HeartFailure, Omop
 from fedsim.config.data import (
     Arrays,
     Blobs,
@@ -356,6 +357,21 @@ def published(cfg: config.DataConfig, packed: bool = False) -> Found:
     return found
 
 
+def filled(found: Found) -> Found:
+    """With a number where a value is missing: one is compared, NaN would not be."""
+    return lambda folder: jax.tree.map(lambda x: np.nan_to_num(x, nan=-9.0), found(folder))
+
+
+def regions(form: Any) -> Callable[[Path], None]:
+    """Simulated patients of Örebro, with a unit of its own, as OMOP tables."""
+
+    def put(folder: Path) -> None:
+        cohort = Cohort(HeartFailure(regions="orebro", patients=300, external=()))
+        omop.write(cohort_records(cohort, 0), folder, form)
+
+    return put
+
+
 def dealt(clients: int) -> Found:
     """All digits, and the sizes of what is theirs for one client of so many."""
 
@@ -426,6 +442,11 @@ SOURCES: dict[str, Law] = {
         rows(Idx(path=".", clients=3), pictures(False)),
         rows(Idx(path=".", clients=3), pictures(True)),
         rows(Idx(path=".", clients=3), pictures(False, seed=1)),
+    ),
+    "omop: a database holds what files do": Law(
+        filled(rows(Omop(path="."), regions("duckdb"))),
+        filled(rows(Omop(path="."), regions("parquet"))),
+        filled(rows(Omop(path=".", harmonise=False), regions("parquet"))),
     ),
     "synthetic: IID, clients have no models of their own to differ by": Law(
         rows(Synthetic(iid=True, alpha=0.0, beta=0.0, clients=3)),
