@@ -28,6 +28,7 @@ VERBS = {
     "report": ("report", "one HTML page of a sweep: tables, figures, cost, origin, privacy"),
     "export": ("export", "a sweep's rows as CSV, Parquet or JSON, with its labels"),
     "compare": ("compare", "paired differences of a sweep's runs against a baseline"),
+    "validate": ("validate", "judge a stored model at a site outside, by a plan that is fixed first"),
     "timeline": ("timeline", "draw when clients of a run received, trained and sent"),
     "privacy": ("privacy", "what noise is worth as epsilon, and how much of it an epsilon takes"),
     "estimate": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,57 @@ def table(cfg: Table) -> Federation:
     Raises:
       RequestError: a file, column or value that cannot be used; the message names it.
     """
+    return _federation(cfg, _read(cfg))
+
+
+def with_site(cfg: Table, path: str, site: str) -> Federation:
+    """The table of `cfg` and, as one more external client, the rows of a file that holds a site outside.
+
+    Categories are coded by the levels of clients that train, as for any external client; a feature that the
+    file has no column of is missing in all its rows, and columns that the table does not have are left out.
+    Where the file has the column of clients, rows of others than `site` are left out too.
+
+    Raises:
+      RequestError: the file cannot be read, lacks the label or the site, or holds text where the table holds
+        numbers, or the other way round.
+    """
+    frame, other = _read(cfg), _read(replace(cfg, path=path))
+    name = Path(path).name
+    if cfg.client in other.column_names:
+        kept = [owner == site for owner in _owners(other, cfg.client)]
+        known = sorted(set(_owners(other, cfg.client)))
+        require(any(kept), f"{name} has no client {site!r} in column {cfg.client!r}; {nearest(site, known)}")
+        other = other.filter(pa.array(kept))
+        other = other.drop_columns([cfg.client])
+    needed = [column for column in (cfg.target, cfg.time, cfg.patient, cfg.weight) if column is not None]
+    for column in needed:
+        require(
+            column in other.column_names,
+            f"{name} has no column {column!r}; {nearest(column, other.column_names)}",
+        )
+    other = other.append_column(cfg.client, pa.array([site] * other.num_rows))
+    other = other.select([column for column in frame.column_names if column in other.column_names])
+    for column in other.column_names:
+        kinds = frame[column].type, other[column].type
+        require(
+            _numeric(kinds[0]) == _numeric(kinds[1]) or pa.types.is_null(kinds[1]),
+            f"{name}: column {column!r} holds {kinds[1]}, and in {Path(cfg.path).name} {kinds[0]}; write it "
+            "the same way",
+        )
+    try:
+        both = pa.concat_tables([frame, other], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise RequestError(f"{name} does not go with {Path(cfg.path).name}: {_first(error)}") from None
+    external = (cfg.external,) if isinstance(cfg.external, str) else cfg.external
+    return _federation(replace(cfg, path=path, external=(*external, site)), both)
+
+
+def _federation(cfg: Table, frame: pa.Table) -> Federation:
     require(
         cfg.target is not None,
         "data.label names the column to be predicted, and is missing; set data.label=COLUMN, or for the time "
         "to an event data.time=COLUMN data.event=COLUMN",
     )
-    frame = _read(cfg)
     roles = _roles(cfg, frame.column_names)
     owner = _owners(frame, cfg.client)
     external = (cfg.external,) if isinstance(cfg.external, str) else cfg.external

@@ -1,0 +1,263 @@
+"""fedsim validate: judge a stored model at a site outside, by a plan that is fixed first."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from fedsim.base import SUCCESS, RequestError, build, require
+from fedsim.cli import output
+from fedsim.cli.arguments import Options, Parser, add_json, add_modules, add_quiet
+
+if TYPE_CHECKING:
+    from fedsim.store import ResultStore
+    from fedsim.validation.attempts import Attempts
+    from fedsim.validation.rows import Frozen
+
+FIXED = ("run", "model_sha256", "site", "outcome", "rows")  # of a plan, by the command
+
+
+def describe(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a stored run, by its id")
+    parser.add_argument(
+        "options",
+        nargs="*",
+        default=[],
+        metavar="option=value",
+        help="of the plan, as in alpha=0.01 thresholds=[0.1,0.2]; and results=FOLDER",
+    )
+    parser.add_argument("--site", default="", metavar="NAME", help="the site outside")
+    parser.add_argument("--write-plan", default="", metavar="FILE", help="fix the plan, and look at nothing")
+    parser.add_argument("--plan", default="", metavar="FILE", help="carry out a plan that was written")
+    parser.add_argument("--table", default="", metavar="FILE", help="the site's rows, where the run has none")
+    parser.add_argument("--attempts", action="store_true", help="list what was evaluated so far")
+    add_modules(parser)
+    add_json(parser)
+    add_quiet(parser)
+
+
+def main(options: Options) -> int:
+    from fedsim.cli import custom
+    from fedsim.config import Experiment
+    from fedsim.store import ResultStore
+    from fedsim.validation.attempts import Attempts
+
+    asked = [bool(options.write_plan), bool(options.plan), bool(options.attempts)]
+    require(sum(asked) == 1, "give one of --write-plan FILE, --plan FILE and --attempts")
+    custom.load(options.modules)
+    values = _values(options.options)
+    store = ResultStore(str(values.pop("results", Experiment.results)))
+    store.manifest(options.run)
+    attempts = Attempts(store.root, options.run)
+    if options.attempts:
+        return _list(options, attempts)
+    require(options.site, "--site NAME is required: the site outside that the model is judged at")
+    if options.write_plan:
+        return _write(options, store, attempts, values)
+    require(not values, f"{', '.join(values)} belongs to the plan; write another one with --write-plan")
+    return _evaluate(options, store, attempts)
+
+
+def _values(words: list[str]) -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        require(equals and name, f"{word!r} is no option=value; write it as in alpha=0.01")
+        require(name not in found, f"{name} is given twice; give it once")
+        require(name not in FIXED, f"{name} of the plan follows from the run, --site and --table")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise RequestError(f"{name} has no value that can be read, got {value!r}") from None
+    return found
+
+
+# --- the plan --------------------------------------------------------------------------------
+
+
+def _write(options: Options, store: ResultStore, attempts: Attempts, values: dict[str, Any]) -> int:
+    from fedsim.config.validation import ValidationPlan
+    from fedsim.validation import frozen
+    from fedsim.validation.attempts import text_of
+
+    about = frozen.subject(store, options.run, options.site)
+    fixed = {
+        "run": options.run,
+        "model_sha256": about.model_sha256,
+        "site": options.site,
+        "outcome": about.outcome,
+        "rows": "run" if about.inside else "file",
+    }
+    if not about.linear:
+        values.setdefault("updates", ["keep", "intercept", "slope"])
+    plan = build(ValidationPlan, {**values, **fixed})
+    require(
+        about.linear or "refit" not in plan.updates,
+        f"run {options.run} stores a network, whose weights have no likelihood-ratio test; leave refit out "
+        "of updates",
+    )
+    require(not (about.inside and options.table), f"{options.site} lies in the run's data; leave --table out")
+    path, content = Path(options.write_plan), text_of(plan)
+    require(
+        not path.exists() or path.read_bytes() == content,
+        f"{path} holds another plan, and plans are not changed; give a new file name",
+    )
+    found, note = attempts.register(plan, about.judged)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written ({error.strerror or error})") from None
+    if options.json:
+        output.document(options.out, {"plan": str(path), "sha256": found, **note})
+        return SUCCESS
+    print(f"plan {path}, SHA-256 {found}", file=options.out)
+    print(_looked(options.site, note), file=options.out)
+    return SUCCESS
+
+
+def _looked(site: str, note: dict[str, Any]) -> str:
+    seen = ", ".join(note["looked"])
+    if seen:
+        return f"written {note['written']}, after {site} was looked at: {seen}"
+    return f"written {note['written']}, before anything was evaluated at {site}"
+
+
+# --- an evaluation ---------------------------------------------------------------------------
+
+
+def _evaluate(options: Options, store: ResultStore, attempts: Attempts) -> int:
+    from fedsim.base import to_dict
+    from fedsim.validation import frozen, protocol
+    from fedsim.validation.attempts import attempt_id, read_plan
+
+    plan, found = read_plan(Path(options.plan))
+    require(
+        (plan.run, plan.site) == (options.run, options.site),
+        f"plan {options.plan} is for run {plan.run} at {plan.site}, got {options.run} at {options.site}",
+    )
+    note = attempts.registered(found)
+    require(
+        note is not None,
+        f"plan {options.plan} (SHA-256 {found[:16]}...) was not written for this store; write it with "
+        "--write-plan",
+    )
+    assert note is not None
+    require(
+        (plan.rows == "file") == bool(options.table),
+        f"the plan takes {plan.site}'s rows from "
+        + ("a file; name it by --table FILE" if plan.rows == "file" else "the run; leave --table out"),
+    )
+    model = store.manifest(options.run)["model_sha256"]
+    require(
+        model == plan.model_sha256,
+        f"run {options.run} has another model (SHA-256 {str(model)[:16]}...) than the plan froze "
+        f"({plan.model_sha256[:16]}...): it was trained again since; write a new plan",
+    )
+    subject = frozen.read(store, options.run, plan.site, options.table or None)
+    rows = rows_sha256(subject)
+    attempt = attempt_id(found, rows)
+    manifest = attempts.stored(attempt)
+    if manifest is None:
+        outcome = protocol.evaluate(subject, plan)
+        told = to_dict(outcome)
+        tables = {name: told.pop(name) for name in TABLES}
+        manifest = attempts.write(
+            attempt,
+            {
+                "run": options.run,
+                "site": plan.site,
+                "plan": to_dict(plan),
+                "plan_sha256": found,
+                "plan_note": note,
+                "model_sha256": plan.model_sha256,
+                "rows_sha256": rows,
+                **told,
+                **tables,  # once more, since they are small and read together
+            },
+            tables,
+        )
+    earlier = attempts.list(plan.site)
+    count = [one["attempt"] for one in earlier].index(attempt) + 1
+    if options.json:
+        output.document(options.out, {**manifest, "number": count, "attempts": len(earlier)})
+    else:
+        show(options.out, manifest, count, len(earlier), options.quiet)
+    return SUCCESS
+
+
+INTERVAL = ("gain", "low", "high")
+TABLES = ("metrics", "updates", "case_mix", "features", "adaptation")
+
+
+def rows_sha256(subject: Frozen) -> str:
+    """Hash of the site's rows as recorded, and of what they are judged against."""
+    total = hashlib.sha256()
+    for rows in (subject.site, *(part for region in subject.regions for part in (region.train, region.test))):
+        if rows is not None:
+            for values in (rows.raw, rows.y):
+                total.update(values.tobytes())
+    return total.hexdigest()
+
+
+def _list(options: Options, attempts: Attempts) -> int:
+    found = attempts.list(options.site or None)
+    keys = ("attempt", "site", "written", "n", "events", "plan_sha256")
+    rows = [{key: one[key] for key in keys} | {"chosen": one["choice"]["update"]} for one in found]
+    if options.json:
+        output.document(options.out, {"run": options.run, "attempts": rows})
+    elif rows:
+        lines = [[v[:16] if k == "plan_sha256" else v for k, v in row.items()] for row in rows]
+        output.columns(options.out, lines, [*keys, "chosen"])
+    else:
+        print(f"nothing was evaluated of run {options.run}", file=options.out)
+    return SUCCESS
+
+
+# --- what people read ------------------------------------------------------------------------
+
+
+def show(out: IO[str], found: dict[str, Any], number: int, attempts: int, quiet: bool) -> None:
+    """An attempt in words and columns."""
+    site, choice = found["site"], found["choice"]
+    head = f"attempt {found['attempt']} ({number} of {attempts} at {site})"
+    print(f"{head}: {found['n']} rows, {found['events']} of {found['plan']['outcome']}", file=out)
+    print(f"plan {found['plan_sha256'][:16]}, {_looked(site, found['plan_note'])}", file=out)
+    print(f"closed test: {choice['update'] or 'no choice'}, since {choice['reason']}", file=out)
+    if quiet:
+        return
+    for warning in found["warnings"]:
+        print(f"warning: {warning}", file=out)
+    if choice["tests"]:
+        print(file=out)
+        tests = [[t["against"], t["statistic"], t["df"], t["p"]] for t in choice["tests"]]
+        output.columns(out, tests, ["largest update against", "LR statistic", "df", "p"])
+    chosen = [row for row in found["updates"] if row["update"] == choice["update"]]
+    if chosen:
+        _table(out, chosen, ["term", "frozen", "value", "low", "high"])
+    _table(out, found["metrics"], ["update", "fitted", "metric", "value", "low", "high"])
+    _table(out, found["case_mix"], ["quantity", "development", "outside", "value", "low", "high"])
+    shown = ["feature", "difference", "low", "high", "missing_development", "missing_outside"]
+    _table(out, found["features"], shown)
+    if found["adaptation"]:
+        _adaptation(out, found["adaptation"])
+
+
+def _table(out: IO[str], rows: list[dict[str, Any]], names: list[str]) -> None:
+    print(file=out)
+    output.columns(out, [[row[name] for name in names] for row in rows], [n.replace("_", " ") for n in names])
+
+
+def _adaptation(out: IO[str], rows: list[dict[str, Any]]) -> None:
+    """Gains at home and at the others, a line per region and update."""
+    metric = rows[0]["metric"]
+    print(f"\nlocal adaptations, improvement in {metric} on the frozen model (below 0: forgotten)", file=out)
+    lines = []
+    for region, update in dict.fromkeys((row["region"], row["update"]) for row in rows):
+        asked = (region, update, metric)
+        of = {r["judged_at"]: r for r in rows if (r["region"], r["update"], r["metric"]) == asked}
+        values = [of.get(where, {}).get(name) for where in (region, "others") for name in INTERVAL]
+        lines.append([region, update, *values, next(iter(of.values()))["reason"] or ""])
+    output.columns(out, lines, ["region", "update", "at home", "low", "high", "at others", "low", "high", ""])

@@ -1,0 +1,86 @@
+"""What an outside validation fixes before it looks: the analysis plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fedsim.base import require
+
+Update = Literal["keep", "intercept", "slope", "refit"]
+MEASURES = (
+    "auroc",
+    "auprc",
+    "brier",
+    "log_loss",
+    "calibration_intercept",
+    "calibration_slope",
+    "observed_expected",
+    "net_benefit",
+)
+ORDER: tuple[Update, ...] = ("keep", "intercept", "slope", "refit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPlan:
+    """How a stored model is judged at a site that had no part in its training.
+
+    run, model_sha256, site, outcome: what is judged, where, and by which label.
+    rows: `run`, the site's rows in the run's own data; `file`, a table that is named when it is read.
+    metrics: of the frozen model and of its updates, the first being the main one. thresholds: of risk, for
+      net_benefit.
+    updates: the menu, from the least to the largest; alpha: level of the closed test among them.
+    bootstrap: replicates of patients behind intervals. folds: of the cross-fit that judges updates and
+      membership. seed: of both.
+    adapt: whether each region's own adaptations are tried too. ridge: of these, the penalty on changes of
+      coefficients of standardised features (units of log-likelihood); 0 is maximum likelihood.
+    """
+
+    run: str
+    model_sha256: str
+    site: str
+    outcome: str
+    rows: Literal["run", "file"] = "run"
+    metrics: tuple[str, ...] = (
+        "auroc",
+        "log_loss",
+        "brier",
+        "calibration_intercept",
+        "calibration_slope",
+        "observed_expected",
+        "net_benefit",
+    )
+    thresholds: tuple[float, ...] = (0.1, 0.2, 0.5)
+    updates: tuple[Update, ...] = ORDER
+    alpha: float = 0.05
+    bootstrap: int = 1000
+    folds: int = 10
+    seed: int = 0
+    adapt: bool = True
+    ridge: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            require(name in MEASURES, f"metrics must be of {', '.join(MEASURES)}; got {name!r}")
+        require(self.metrics, "metrics must name one at least, got none")
+        repeated = len(set(self.metrics)) < len(self.metrics)
+        require(not repeated, f"metrics must differ, got {', '.join(self.metrics)}")
+        risks = self.thresholds
+        require(
+            all(0 < t < 1 for t in risks) and list(risks) == sorted(set(risks)),
+            f"thresholds must rise inside (0, 1), got {list(risks)}",
+        )
+        require(
+            bool(risks) == ("net_benefit" in self.metrics),
+            f"net_benefit and thresholds go together, got metrics={list(self.metrics)} and "
+            f"thresholds={list(risks)}",
+        )
+        require(
+            self.updates == tuple(u for u in ORDER if u in self.updates) and self.updates[:1] == ("keep",),
+            f"updates must be of {', '.join(ORDER)} in this order, keep among them, got {list(self.updates)}",
+        )
+        require(0 < self.alpha < 1, f"alpha must be in (0, 1), got {self.alpha}")
+        require(100 <= self.bootstrap <= 100_000, f"bootstrap must be in [100, 100000], got {self.bootstrap}")
+        require(2 <= self.folds <= 100, f"folds must be in [2, 100], got {self.folds}")
+        require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
+        require(0 <= self.ridge < float("inf"), f"ridge must be in [0, inf), got {self.ridge}")

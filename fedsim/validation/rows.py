@@ -1,0 +1,82 @@
+"""Rows of a site as a frozen model sees them, and the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedsim.validation.logistic import Floats
+
+Scorer = Callable[[Floats], Floats]  # prepared rows [n, F] -> linear predictors [n]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n patients, or rows of them, at one place.
+
+    raw: [n, F] as recorded, NaN where missing; x: [n, F] as they enter the model; y: [n], 0 or 1; lp: [n],
+    the frozen model's logits; patient: [n], whose each row is, or None where each is a patient of its own.
+    """
+
+    name: str
+    raw: Floats
+    x: Floats
+    y: Floats
+    lp: Floats
+    patient: NDArray[Any] | None = None
+
+    @property
+    def least(self) -> int:
+        """Events, or those without, whichever are fewer."""
+        events = int(self.y.sum())
+        return min(events, self.y.size - events)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A client that trained. test: None where the run held none of its rows back."""
+
+    train: Rows
+    test: Rows | None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A stored model that is not changed any more, where it came from, and the site outside.
+
+    coefficients: of a linear model on the scale of the input, [F], else None; scale: [F], from input to `x`.
+    score: x [n, F] -> logits [n].
+    outcome: the label's name. unknown: column -> rows at the site with a category that no region has.
+    represent: x [n, F] -> what a network's head reads, [n, D]; None where there is none.
+    refine: (x, y, ridge) -> the scorer after all parameters were fitted to these rows; None if linear.
+    """
+
+    run: str
+    model_sha256: str
+    features: tuple[str, ...]
+    outcome: str
+    site: Rows
+    regions: tuple[Region, ...]
+    scale: Floats
+    coefficients: Floats | None
+    score: Scorer
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    represent: Scorer | None = None
+    refine: Callable[[Floats, Floats, float], Scorer] | None = None
+
+
+def folds_of(rows: Rows, folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """int64[n]: a fold for each row, the same for all of a patient's, spread over outcomes."""
+    if rows.patient is None:
+        first, of = np.arange(rows.y.size), np.arange(rows.y.size)
+    else:
+        _, first, of = np.unique(rows.patient, return_index=True, return_inverse=True)
+    order = rng.permutation(first.size)
+    order = order[np.argsort(rows.y[first[order]], kind="stable")]
+    fold = np.empty(first.size, np.int64)
+    fold[order] = np.arange(first.size, dtype=np.int64) % folds
+    return fold[of]

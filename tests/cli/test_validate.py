@@ -1,0 +1,201 @@
+"""fedsim validate, on real runs: plan, freeze, evaluate, list."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import special
+
+from fedsim.cli import main
+from fedsim.store import ResultStore
+
+RUN = (
+    "run data=table data.path=cohort.csv data.client=hospital data.label=died data.external=Karolinska "
+    "split.test=0.3 rounds=30 optimizer.step_size=0.5"
+)
+FAST = ["bootstrap=100", "folds=5"]
+
+
+def cohort(path, hospitals, *, shift=0.0, columns=("age", "ef", "unit"), units=("a", "b"), seed=0, n=150):
+    """Patients of hospitals as a CSV file."""
+    rng = np.random.default_rng(seed)
+    lines = [",".join(["hospital", *columns, "died"])]
+    for hospital in hospitals:
+        for _ in range(n):
+            values = {"age": round(rng.normal(70, 8), 2), "ef": round(rng.normal(40, 10), 2)}
+            risk = special.expit(0.08 * (values["age"] - 70) - 0.06 * (values["ef"] - 40) + shift)
+            values["unit"] = units[rng.integers(len(units))]
+            lines.append(
+                ",".join([hospital, *(str(values[c]) for c in columns), str(int(rng.random() < risk))])
+            )
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A store with a run that kept Karolinska outside, and one that did not know it; and their folder."""
+    here = tmp_path_factory.mktemp("validate")
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as patch:
+        patch.chdir(here)
+        cohort(here / "cohort.csv", ["Halland", "Kronoberg", "Karolinska"])
+        cohort(here / "regions.csv", ["Halland", "Kronoberg"])
+        with_site, without = RUN.split(), RUN.replace("cohort", "regions").split()
+        assert main(with_site) == 0
+        assert main([word for word in without if "external" not in word]) == 0
+        assert main([*with_site, "task=mlp", "task.hidden=[8]"]) == 0
+    store = ResultStore(here / "results" / "store")
+    kinds = {}
+    for run in store.ids():
+        experiment = store.experiment(run)
+        kind = "mlp" if experiment.task.name == "mlp" else experiment.data.path.removesuffix(".csv")
+        kinds[kind] = run
+    return here, kinds, store
+
+
+@pytest.fixture
+def said(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained[0])
+
+    def call(*words):
+        capsys.readouterr()
+        code = main(["validate", *words])
+        return code, capsys.readouterr()
+
+    return call
+
+
+def test_plan_evaluate_and_list(said, trained, tmp_path):
+    run, store = trained[1]["cohort"], trained[2]
+    at = ["--site", "Karolinska"]
+    plan = str(tmp_path / "plan.yaml")
+    code, out = said(run, *at, "--write-plan", plan, *FAST)
+    assert code == 0 and "after Karolinska was looked at: the run itself, which stored metrics" in out.out
+    assert said(run, *at, "--write-plan", plan, *FAST)[0] == 0  # the same plan again
+    code, out = said(run, *at, "--write-plan", plan, *FAST, "alpha=0.5")
+    assert code == 2 and "holds another plan, and plans are not changed" in out.err
+
+    code, out = said(run, *at, "--plan", plan, "--json")
+    assert code == 0
+    found = json.loads(out.out)
+    assert (found["number"], found["attempts"], found["n"]) == (1, 1, 150)
+    stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
+    frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
+    for name in ("auroc", "log_loss", "brier", "calibration_intercept", "calibration_slope"):
+        assert frozen[name] == pytest.approx(stored[name], abs=1e-5)
+    assert found["choice"]["update"] in ("keep", "intercept", "slope", "refit")
+    assert {r["region"] for r in found["adaptation"]} == {"Halland", "Kronoberg"}
+    coefficients = {r["term"]: r["frozen"] for r in found["updates"] if r["update"] == "refit"}
+    kept = store.manifest(run)["coefficients"]
+    assert coefficients["age"] == pytest.approx(kept["age"], rel=1e-5)
+
+    code, out = said(run, *at, "--plan", plan)  # stored: not a second attempt
+    assert code == 0 and f"attempt {found['attempt']} (1 of 1 at Karolinska)" in out.out
+    assert "closed test:" in out.out and "local adaptations" in out.out
+    other = str(tmp_path / "other.yaml")
+    assert said(run, *at, "--write-plan", other, *FAST, "alpha=0.01")[0] == 0
+    code, out = said(run, *at, "--plan", other, "--quiet")
+    assert "(2 of 2 at Karolinska)" in out.out and f"attempt {found['attempt']}" in out.out
+    code, out = said(run, "--attempts", "--json")
+    assert [one["attempt"] for one in json.loads(out.out)["attempts"]][0] == found["attempt"]
+
+
+def test_a_file_that_nobody_looked_at(said, trained, tmp_path):
+    """The plan is written before the file exists; the site lacks a column and has an unknown category."""
+    run, plan = trained[1]["regions"], str(tmp_path / "plan.yaml")
+    at = ["--site", "Karolinska"]
+    code, out = said(run, *at, "--write-plan", plan, *FAST)
+    assert code == 0 and "before anything was evaluated at Karolinska" in out.out
+    site = tmp_path / "karolinska.csv"
+    cohort(site, ["Karolinska"], columns=("unit", "age"), units=("a", "c"), seed=5)
+    code, out = said(run, *at, "--plan", plan, "--table", str(site), "--json")
+    found = json.loads(out.out)
+    assert code == 0 and found["n"] == 150
+    assert any("has no value of ef" in warning for warning in found["warnings"])
+    assert 0 < found["unknown"]["unit"] < 150
+    assert any("unit is a category that no region has" in warning for warning in found["warnings"])
+    (absent,) = [r for r in found["features"] if r["feature"] == "ef"]
+    assert absent["missing_outside"] == 1.0
+    code, out = said(run, *at, "--plan", plan)
+    assert code == 2 and "the plan takes Karolinska's rows from a file; name it by --table" in out.err
+    # Other rows are another attempt.
+    cohort(site, ["Karolinska"], seed=6)
+    assert "(2 of 2" in said(run, *at, "--plan", plan, "--table", str(site), "--quiet")[1].out
+
+
+def test_a_network_is_recalibrated_and_adapted_by_head_and_whole(said, trained, tmp_path):
+    run, plan, store = trained[1]["mlp"], str(tmp_path / "plan.yaml"), trained[2]
+    at = ["--site", "Karolinska"]
+    code, out = said(run, *at, "--write-plan", plan, *FAST, "updates=[keep,refit]")
+    assert code == 2 and "stores a network" in out.err
+    assert said(run, *at, "--write-plan", plan, *FAST)[0] == 0
+    found = json.loads(said(run, *at, "--plan", plan, "--json")[1].out)
+    assert found["plan"]["updates"] == ["keep", "intercept", "slope"]
+    stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
+    frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
+    assert frozen["log_loss"] == pytest.approx(stored["log_loss"], abs=1e-5)
+    gains = {r["update"] for r in found["adaptation"] if r["gain"] is not None}
+    assert gains == {"intercept", "slope", "head", "full"}
+
+
+def test_wrong_requests(said, trained, tmp_path):
+    run, regions = trained[1]["cohort"], trained[1]["regions"]
+    plan, at = str(tmp_path / "plan.yaml"), ["--site", "Karolinska"]
+    assert said(run, *at, "--write-plan", plan, *FAST)[0] == 0
+    bad = tmp_path / "bad.csv"
+    bad.write_text("hospital,age,ef,unit\nKarolinska,1,2,a\n")
+    later = str(tmp_path / "later.yaml")
+    assert said(regions, *at, "--write-plan", later, *FAST)[0] == 0
+    text = tmp_path / "text.csv"
+    text.write_text("age,ef,unit,died\nold,40,a,1\nyoung,30,b,0\n")
+    few = tmp_path / "few.csv"
+    cohort(few, ["Karolinska"], n=12)
+    third = tmp_path / "third.csv"
+    third.write_text(few.read_text() + "Karolinska,70,40,a,2\n")
+    unregistered = tmp_path / "copy.yaml"
+    unregistered.write_text((tmp_path / "plan.yaml").read_text().replace("seed: 0", "seed: 9"))
+    for words, expected in (
+        (["nope", *at, "--plan", plan], "no run nope"),
+        ([run, *at], "give one of --write-plan FILE, --plan FILE and --attempts"),
+        ([run, "--plan", plan], "--site NAME is required"),
+        ([run, "--site", "Halland", "--write-plan", later], "Halland had a part in the training"),
+        ([run, "--site", "Halland", "--plan", plan], "is for run"),
+        ([run, *at, "--write-plan", plan, "alfa=1"], "unknown option alfa"),
+        ([run, *at, "--write-plan", plan, "run=1"], "run of the plan follows from the run"),
+        ([run, *at, "--write-plan", plan, "alpha"], "is no option=value"),
+        ([run, *at, "--plan", plan, "alpha=0.1"], "alpha belongs to the plan"),
+        ([run, *at, "--plan", str(unregistered)], "was not written for this store"),
+        ([run, *at, "--plan", plan, "--table", str(few)], "leave --table out"),
+        ([regions, *at, "--plan", later, "--table", str(bad)], "has no column 'died'"),
+        ([regions, *at, "--plan", later, "--table", str(text)], "column 'age' holds"),
+        (
+            [regions, *at, "--plan", later, "--table", str(third)],
+            "label has values that the run does not know",
+        ),
+        ([regions, *at, "--plan", later, "--table", str(few)], "at least 10 are needed"),
+        ([regions, *at, "--plan", later, "--table", str(tmp_path / "no.csv")], "no file"),
+    ):
+        code, out = said(*words)
+        assert code == 2 and expected in out.err, (words, out.err)
+
+
+def test_a_model_that_was_changed_is_not_judged(said, trained, tmp_path):
+    run, plan, store = trained[1]["cohort"], str(tmp_path / "plan.yaml"), trained[2]
+    at = ["--site", "Karolinska"]
+    assert said(run, *at, "--write-plan", plan, *FAST, "seed=3")[0] == 0
+    path = store.root / run / "model.safetensors"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        code, out = said(run, *at, "--plan", plan)
+        assert code == 1 and "is damaged" in out.err
+    finally:
+        path.write_bytes(content)
+    manifest = store.root / run / "manifest.json"
+    kept = manifest.read_text()
+    try:
+        manifest.write_text(kept.replace(json.loads(kept)["model_sha256"], "f" * 64))
+        code, out = said(run, *at, "--plan", plan)
+        assert code == 2 and "another model" in out.err and "than the plan froze" in out.err
+    finally:
+        manifest.write_text(kept)
