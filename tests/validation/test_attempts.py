@@ -39,7 +39,7 @@ def test_a_plan_that_was_changed_is_refused(tmp_path, change, said):
     with pytest.raises(RequestError) as error:
         read_plan(path)
     assert said in str(error.value)
-    with pytest.raises(RequestError, match="no plan .*other.yaml; write one with --write-plan"):
+    with pytest.raises(RequestError, match=r"no plan .*other\.yaml; write one with --write-plan"):
         read_plan(tmp_path / "other.yaml")
 
 
