@@ -48,7 +48,7 @@ def with_site(cfg: Table, path: str, site: str) -> Federation:
       RequestError: the file cannot be read, lacks the label or the site, or holds text where the table holds
         numbers, or the other way round.
     """
-    frame, other = _read(cfg), _read(replace(cfg, path=path))
+    frame, other = _plain(_read(cfg)), _plain(_read(replace(cfg, path=path)))
     name = Path(path).name
     if cfg.client in other.column_names:
         kept = [owner == site for owner in _owners(other, cfg.client)]
@@ -77,6 +77,14 @@ def with_site(cfg: Table, path: str, site: str) -> Federation:
         raise RequestError(f"{name} does not go with {Path(cfg.path).name}: {_first(error)}") from None
     external = (cfg.external,) if isinstance(cfg.external, str) else cfg.external
     return _federation(replace(cfg, path=path, external=(*external, site)), both)
+
+
+def _plain(frame: pa.Table) -> pa.Table:
+    """Columns of words as text, however a file encodes them."""
+    for i, field in enumerate(frame.schema):
+        if pa.types.is_dictionary(field.type):
+            frame = frame.set_column(i, field.name, frame.column(i).cast(field.type.value_type))
+    return frame
 
 
 def _federation(cfg: Table, frame: pa.Table) -> Federation:

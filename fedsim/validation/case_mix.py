@@ -1,9 +1,10 @@
 """How patients at an outside site differ from those a model was made from, and what that does to its rank.
 
 Only sums leave a site: counts and power sums of features and linear predictors, gradients and information
-of the membership model, counts of patients by bins of its score. The model-based concordance takes each
-site's own patients, and is a single number. A site with few patients in a bin should send these counts
-through a secure sum.
+of the membership model, counts of patients by bins of its score (through a secure sum, where a bin holds
+few). Concordances are single numbers of the outside site's own patients; those of the development are of all
+regions' patients together, which a simulation has in one place: outside of one, they take counts by label and
+bin.
 
 Sources: linear predictors and membership: Debray et al., "A new framework to enhance the interpretation of
 external validation studies of clinical prediction models", Journal of Clinical Epidemiology 2015, 68:279;

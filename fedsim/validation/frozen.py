@@ -14,7 +14,7 @@ from fedsim.data.preprocess import Constants
 from fedsim.environment import prepare
 from fedsim.run.sources import Sources
 from fedsim.simulate.lanes import Lane
-from fedsim.store import ResultStore
+from fedsim.store import ResultStore, run_id
 from fedsim.validation.rows import Frozen, Region, Rows
 from fedsim.validation.scoring import Network, network
 
@@ -47,12 +47,7 @@ def read(store: ResultStore, run: str, site: str, table: str | None = None) -> F
         weights, clients with constants of their own, several models, or data that cannot be read.
     """
     manifest = finished(store, run)
-    experiment = store.experiment(run)
-    prepare(experiment.numerics.threads, x64=experiment.numerics.x64)
-    sources = Sources()
-    federation, _ = sources.split(experiment)
-    lanes = sources.lanes(experiment)
-    _check(federation, run)
+    experiment, federation, lanes = _sources(store, run)
     names = list(lanes[0].judged.names)
     if table is None:
         fold = _fold(lanes, site, names, run)
@@ -122,12 +117,7 @@ def subject(store: ResultStore, run: str, site: str) -> Subject:
     """What can be said before a row of the site is judged. A site that the run's data do not have is one of a
     table of its own. Raises as `read`."""
     manifest = finished(store, run)
-    experiment = store.experiment(run)
-    prepare(experiment.numerics.threads, x64=experiment.numerics.x64)
-    sources = Sources()
-    federation, _ = sources.split(experiment)
-    lanes = sources.lanes(experiment)
-    _check(federation, run)
+    experiment, federation, lanes = _sources(store, run)
     names = list(lanes[0].judged.names)
     inside = site in names
     if not inside:
@@ -156,6 +146,21 @@ def _stored_there(manifest: dict[str, Any], site: str) -> bool:
 def outcome(federation: Federation) -> str:
     """The label by its classes."""
     return f"{federation.labels[1]} against {federation.labels[0]}" if federation.labels else "1 against 0"
+
+
+def _sources(store: ResultStore, run: str) -> tuple[Experiment, Federation, list[Lane]]:
+    """What the run was made from, which must be there as it was."""
+    experiment = store.experiment(run)
+    prepare(experiment.numerics.threads, x64=experiment.numerics.x64)
+    sources = Sources()
+    require(
+        run_id(experiment, sources.federation(experiment).fingerprint) == run,
+        f"the data of run {run} have changed since it was trained, so that its imputation and scaling cannot "
+        "be repeated; bring the file back as it was, or train again",
+    )
+    federation, _ = sources.split(experiment)
+    _check(federation, run)
+    return experiment, federation, sources.lanes(experiment)
 
 
 def _check(federation: Federation, run: str) -> None:

@@ -62,6 +62,12 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     if choice.update is None:
         choice = Choice(None, choice.tests, f"{site.name}: {choice.reason}")
     crossed = {update.name: _crossed(update, site, plan) for update in fitted[1:]}
+    unstable = [
+        f"{update.name} has no maximum of the likelihood without one fold of the patients, so that it is not "
+        "judged; the site has too few for it"
+        for update in fitted[1:]
+        if crossed[update.name] is None and not update.separated
+    ]
     scale, frozen_coefficients = frozen.scale, frozen.coefficients
     told: list[Row] = []
     for update in fitted[1:]:
@@ -83,7 +89,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         features=_features(frozen),
         adaptation=adapting.adaptations(frozen, plan) if plan.adapt else [],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, plan, events),
+        warnings=_warnings(frozen, plan, events) + unstable,
     )
 
 

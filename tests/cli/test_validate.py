@@ -178,6 +178,56 @@ def test_wrong_requests(said, trained, tmp_path):
         assert code == 2 and expected in out.err, (words, out.err)
 
 
+def test_a_region_that_a_fold_left_out_is_outside_of_that_folds_model(said, trained, tmp_path):
+    plan, store = str(tmp_path / "plan.yaml"), trained[2]
+    words = RUN.replace("cohort", "regions").replace("data.external=Karolinska", "split.leave_one_out=true")
+    before = set(store.ids())
+    assert main([word for word in words.split() if word != "split.test=0.3"]) == 0
+    (run,) = set(store.ids()) - before
+    at = ["--site", "Kronoberg"]
+    assert said(run, *at, "--write-plan", plan, *FAST)[0] == 0
+    found = json.loads(said(run, *at, "--plan", plan, "--json")[1].out)
+    stored = store.manifest(run)["metrics"]["clients"]["Kronoberg"]
+    frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
+    assert frozen["brier"] == pytest.approx(stored["brier"], abs=1e-5) and found["n"] == 150
+    assert {r["region"] for r in found["adaptation"]} == {"Halland"}
+    assert any("the run held no rows back" in warning for warning in found["warnings"])
+    code, out = said(run, "--site", "Karolinska", "--write-plan", str(tmp_path / "other.yaml"))
+    assert code == 2 and "holds 2 models (split.folds); validate a run of one" in out.err
+
+
+def test_data_that_changed_since_are_refused(said, trained, tmp_path):
+    here, runs, _ = trained
+    path, plan = here / "cohort.csv", str(tmp_path / "plan.yaml")
+    kept = path.read_text()
+    try:
+        path.write_text(kept + "Halland,70,40,a,1\n")
+        code, out = said(runs["cohort"], "--site", "Karolinska", "--write-plan", plan)
+        assert code == 2 and "have changed since it was trained" in out.err
+    finally:
+        path.write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("algorithm=ditto", "stores no single model"),
+        ("algorithm=local", "stores no single model"),
+        ("data.preprocess.scope=client", "data.preprocess.scope=client"),
+        ("data.weight=age", "weights its rows"),
+        ("data.time=age task=cox", "predicts a label of kind survival"),
+    ],
+)
+@pytest.mark.long
+def test_runs_without_one_model_for_two_classes(said, trained, tmp_path, asked, expected):
+    store = trained[2]
+    before = set(store.ids())
+    assert main([*RUN.split(), *asked.split()]) == 0
+    (run,) = set(store.ids()) - before
+    code, out = said(run, "--site", "Karolinska", "--write-plan", str(tmp_path / "plan.yaml"))
+    assert code == 2 and expected in out.err
+
+
 def test_a_model_that_was_changed_is_not_judged(said, trained, tmp_path):
     run, plan, store = trained[1]["cohort"], str(tmp_path / "plan.yaml"), trained[2]
     at = ["--site", "Karolinska"]

@@ -10,6 +10,7 @@ from fedsim.data import describe, load
 from fedsim.data.partition import partitions
 from fedsim.data.preprocess import fit
 from fedsim.data.splits import assign
+from fedsim.data.table import with_site
 
 GOOD = """hospital,age,sex,smoker,nyha,died
 Örebro,70,F,true,2,0
@@ -368,3 +369,58 @@ def test_calendars_that_are_none_are_explained(read, change, options, words):
     text = "hospital,died,when,age\nb,1,2020-01-02,60\na,0,1970-01-02,70\na,1,2019-12-31,80\n"
     with pytest.raises(RequestError, match=words):
         read(text.replace(*change) if change[0] else text, **options)
+
+
+SITE = """age,died,sex,nyha,extra
+66,1,F,3,9
+59,0,X,2,9
+"""
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """GOOD, and a site's own file."""
+
+    def call(text, name="site.csv", **options):
+        (tmp_path / "cohort.csv").write_text(GOOD)
+        (tmp_path / name).write_text(text)
+        asked = {"path": str(tmp_path / "cohort.csv"), "client": "hospital", "label": "died"} | options
+        return with_site(build(Table, asked), str(tmp_path / name), "Karolinska")
+
+    return call
+
+
+def test_a_sites_own_file_is_coded_as_the_table_is(read, beside):
+    """As if its rows were in the table: the levels of clients that train, what has no column missing."""
+    fed = beside(SITE)
+    together = GOOD + "Karolinska,66,F,,3,1\nKarolinska,59,X,,2,0\n"
+    same = read(together, external="Karolinska")
+    assert fed.fingerprint == same.fingerprint and fed.features == read(GOOD).features
+    assert [fed.names[k] for k in fed.external] == ["Karolinska"]
+    assert fed.metadata == same.metadata == {"Karolinska": {"unknown_categories": {"sex": 1}}}
+    column = fed.features.index("smoker")
+    assert np.isnan(fed.columns["x"][fed.client_of_row() == fed.names.index("Karolinska"), column]).all()
+
+
+def test_of_a_file_of_many_sites_one_is_taken(beside):
+    many = SITE.replace("age", "hospital,age").replace("66", "Karolinska,66").replace("59", "Lund,59")
+    fed = beside(many)
+    assert fed.rows == 6 and "Lund" not in fed.names
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("died", "dead"), "site.csv has no column 'died'"),
+        (lambda text: text.replace("66", "old").replace("59", "young"), "column 'age' holds string"),
+        (lambda text: text.replace("F", "1").replace("X", "0"), "column 'sex' holds int64"),
+        (
+            lambda text: "hospital," + text.replace("\n6", "\nLund,6").replace("\n5", "\nLund,5"),
+            "no client 'Karol",
+        ),
+        (lambda text: text.replace("66,1", "66,"), "is empty in 1 rows"),
+    ],
+)
+def test_a_sites_file_that_does_not_fit_is_explained(beside, change, said):
+    with pytest.raises(RequestError, match=said):
+        beside(change(SITE))
