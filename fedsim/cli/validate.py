@@ -11,6 +11,7 @@ from fedsim.cli import output
 from fedsim.cli.arguments import Options, Parser, add_json, add_modules, add_quiet
 
 if TYPE_CHECKING:
+    from fedsim.config.validation import ValidationPlan
     from fedsim.store import ResultStore
     from fedsim.validation.attempts import Attempts
     from fedsim.validation.rows import Frozen
@@ -19,13 +20,13 @@ FIXED = ("run", "model_sha256", "site", "outcome", "rows")  # of a plan, by the 
 
 
 def describe(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a stored run, by its id")
     parser.add_argument(
-        "options",
+        "asked",
         nargs="*",
         default=[],
-        metavar="option=value",
-        help="of the plan, as in alpha=0.01 thresholds=[0.1,0.2]; and results=FOLDER",
+        metavar="RUN|option=value",
+        help="a stored run (the plan's, or the newest, where none is given); options of the plan, as in "
+        "alpha=0.01 thresholds=[0.1,0.2]; results=FOLDER",
     )
     parser.add_argument("--site", default="", metavar="NAME", help="the site outside")
     parser.add_argument("--write-plan", default="", metavar="FILE", help="fix the plan, and look at nothing")
@@ -41,22 +42,38 @@ def main(options: Options) -> int:
     from fedsim.cli import custom
     from fedsim.config import Experiment
     from fedsim.store import ResultStore
-    from fedsim.validation.attempts import Attempts
+    from fedsim.validation.attempts import Attempts, read_plan
 
-    asked = [bool(options.write_plan), bool(options.plan), bool(options.attempts)]
-    require(sum(asked) == 1, "give one of --write-plan FILE, --plan FILE and --attempts")
+    asked_for = [bool(options.write_plan), bool(options.plan), bool(options.attempts)]
+    require(sum(asked_for) == 1, "give one of --write-plan FILE, --plan FILE and --attempts")
     custom.load(options.modules)
-    values = _values(options.options)
+    names = [word for word in options.asked if "=" not in word]
+    require(len(names) < 2, f"one run at a time, got {' '.join(names)}")
+    values = _values([word for word in options.asked if "=" in word])
     store = ResultStore(str(values.pop("results", Experiment.results)))
+    if options.plan:
+        require(not values, f"{', '.join(values)} belongs to the plan; write another one with --write-plan")
+        plan, found = read_plan(Path(options.plan))
+        asked = names[0] if names else plan.run, options.site or plan.site
+        require(
+            asked == (plan.run, plan.site),
+            f"plan {options.plan} is for run {plan.run} at {plan.site}, got {asked[0]} at {asked[1]}",
+        )
+        store.manifest(plan.run)
+        return _evaluate(options, store, Attempts(store.root, plan.run), plan, found)
+    options.run = names[0] if names else _newest(store)
     store.manifest(options.run)
     attempts = Attempts(store.root, options.run)
     if options.attempts:
         return _list(options, attempts)
     require(options.site, "--site NAME is required: the site outside that the model is judged at")
-    if options.write_plan:
-        return _write(options, store, attempts, values)
-    require(not values, f"{', '.join(values)} belongs to the plan; write another one with --write-plan")
-    return _evaluate(options, store, attempts)
+    return _write(options, store, attempts, values)
+
+
+def _newest(store: ResultStore) -> str:
+    stored = store.ids()
+    require(stored, f"no run in {store.root}; run one, or set results=... to its folder")
+    return max(stored, key=lambda run: (store.root / run).stat().st_mtime_ns)
 
 
 def _values(words: list[str]) -> dict[str, Any]:
@@ -64,8 +81,8 @@ def _values(words: list[str]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for word in words:
-        name, equals, value = word.partition("=")
-        require(equals and name, f"{word!r} is no option=value; write it as in alpha=0.01")
+        name, _, value = word.partition("=")
+        require(name, f"{word!r} is no option=value; write it as in alpha=0.01")
         require(name not in found, f"{name} is given twice; give it once")
         require(name not in FIXED, f"{name} of the plan follows from the run, --site and --table")
         try:
@@ -128,16 +145,13 @@ def _looked(site: str, note: dict[str, Any]) -> str:
 # --- an evaluation ---------------------------------------------------------------------------
 
 
-def _evaluate(options: Options, store: ResultStore, attempts: Attempts) -> int:
+def _evaluate(
+    options: Options, store: ResultStore, attempts: Attempts, plan: ValidationPlan, found: str
+) -> int:
     from fedsim.base import to_dict
     from fedsim.validation import frozen, protocol
-    from fedsim.validation.attempts import attempt_id, read_plan
+    from fedsim.validation.attempts import attempt_id
 
-    plan, found = read_plan(Path(options.plan))
-    require(
-        (plan.run, plan.site) == (options.run, options.site),
-        f"plan {options.plan} is for run {plan.run} at {plan.site}, got {options.run} at {options.site}",
-    )
     note = attempts.registered(found)
     require(
         note is not None,
@@ -150,13 +164,13 @@ def _evaluate(options: Options, store: ResultStore, attempts: Attempts) -> int:
         f"the plan takes {plan.site}'s rows from "
         + ("a file; name it by --table FILE" if plan.rows == "file" else "the run; leave --table out"),
     )
-    model = store.manifest(options.run)["model_sha256"]
+    model = store.manifest(plan.run)["model_sha256"]
     require(
         model == plan.model_sha256,
-        f"run {options.run} has another model (SHA-256 {str(model)[:16]}...) than the plan froze "
+        f"run {plan.run} has another model (SHA-256 {str(model)[:16]}...) than the plan froze "
         f"({plan.model_sha256[:16]}...): it was trained again since; write a new plan",
     )
-    subject = frozen.read(store, options.run, plan.site, options.table or None)
+    subject = frozen.read(store, plan.run, plan.site, options.table or None)
     rows = rows_sha256(subject)
     attempt = attempt_id(found, rows)
     manifest = attempts.stored(attempt)
@@ -167,7 +181,7 @@ def _evaluate(options: Options, store: ResultStore, attempts: Attempts) -> int:
         manifest = attempts.write(
             attempt,
             {
-                "run": options.run,
+                "run": plan.run,
                 "site": plan.site,
                 "plan": to_dict(plan),
                 "plan_sha256": found,

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="attr-defined"
 """fedsim validate, on real runs: plan, freeze, evaluate, list."""
 
 import json
@@ -84,7 +85,7 @@ def test_plan_evaluate_and_list(said, trained, tmp_path):
     kept = store.manifest(run)["coefficients"]
     assert coefficients["age"] == pytest.approx(kept["age"], rel=1e-5)
 
-    code, out = said(run, *at, "--plan", plan)  # stored: not a second attempt
+    code, out = said("--plan", plan)  # which names run and site; stored: not a second attempt
     assert code == 0 and f"attempt {found['attempt']} (1 of 1 at Karolinska)" in out.out
     assert "closed test:" in out.out and "local adaptations" in out.out
     other = str(tmp_path / "other.yaml")
@@ -154,14 +155,17 @@ def test_wrong_requests(said, trained, tmp_path):
     unregistered = tmp_path / "copy.yaml"
     unregistered.write_text((tmp_path / "plan.yaml").read_text().replace("seed: 0", "seed: 9"))
     for words, expected in (
-        (["nope", *at, "--plan", plan], "no run nope"),
+        (["nope", *at, "--write-plan", later], "no run nope"),
+        (["nope", "--plan", plan], "is for run"),
+        ([run, regions, "--attempts"], "one run at a time"),
+        (["results=elsewhere", "--attempts"], "no run in"),
         ([run, *at], "give one of --write-plan FILE, --plan FILE and --attempts"),
-        ([run, "--plan", plan], "--site NAME is required"),
+        ([run, "--write-plan", plan], "--site NAME is required"),
         ([run, "--site", "Halland", "--write-plan", later], "Halland had a part in the training"),
         ([run, "--site", "Halland", "--plan", plan], "is for run"),
         ([run, *at, "--write-plan", plan, "alfa=1"], "unknown option alfa"),
         ([run, *at, "--write-plan", plan, "run=1"], "run of the plan follows from the run"),
-        ([run, *at, "--write-plan", plan, "alpha"], "is no option=value"),
+        ([run, *at, "--write-plan", plan, "=1"], "is no option=value"),
         ([run, *at, "--plan", plan, "alpha=0.1"], "alpha belongs to the plan"),
         ([run, *at, "--plan", str(unregistered)], "was not written for this store"),
         ([run, *at, "--plan", plan, "--table", str(few)], "leave --table out"),

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, operator"
 """Differences in case mix, against slow loops and closed forms."""
 
 import itertools
