@@ -115,3 +115,12 @@ def test_a_network_is_not_refitted():
         protocol.evaluate(network, made.plan())
     found = protocol.evaluate(network, made.plan(updates=("keep", "intercept", "slope")))
     assert found.choice.update in ("keep", "intercept", "slope")
+
+
+def test_patients_are_judged_by_updates_that_have_not_seen_them():
+    """Of noise alone a refit fits something, and predicts none of it."""
+    site = made.rows("S", 200, 12, truth=lambda x: 0 * x[:, 0])
+    found = protocol.evaluate(made.frozen(site), made.plan(folds=5))
+    (crossed,) = by(found.metrics, update="refit", metric="log_loss")
+    refit = protocol.fit_update("refit", site.x, site.lp, site.y)
+    assert crossed["value"] > -refit.log_likelihood / 200

@@ -126,3 +126,11 @@ def test_separation_makes_no_choice_and_a_menu_of_one_is_kept():
     assert found.update is None and found.tests == () and "refit has no maximum" in found.reason
     assert choose(all_of(x, lp, y)[:2], 0.05).update in ("keep", "intercept")
     assert choose(all_of(x, lp, y)[:1], 0.05).update == "keep"
+
+
+def test_the_level_decides():
+    """Just above its p a test is significant, and just below it is not."""
+    fitted = all_of(*site(CASES["intercept"], 150))
+    p = choose(fitted, 1e-12).tests[0].p
+    assert choose(fitted, p * 0.999).update == "keep"
+    assert choose(fitted, p * 1.001).update != "keep"
