@@ -77,7 +77,7 @@ def fit_update(name: Update, x: Floats | None, lp: Floats, y: Floats, ridge: flo
         return Updated("keep", 0, logistic.log_likelihood(y, lp), None)
     columns = design(name, x, lp)
     penalty = np.full(columns.shape[1], ridge, np.float64)
-    pass
+    penalty[0] = 0.0
     found = logistic.fit([Part(columns, y, lp)], penalty)
     return Updated(name, found.rank, found.log_likelihood, found)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedsim.base import RequestError
-from fedsim.validation import protocol
+from fedsim.validation import protocol, updates
 from tests.validation import made
 
 
@@ -122,5 +122,5 @@ def test_patients_are_judged_by_updates_that_have_not_seen_them():
     site = made.rows("S", 200, 12, truth=lambda x: 0 * x[:, 0])
     found = protocol.evaluate(made.frozen(site), made.plan(folds=5))
     (crossed,) = by(found.metrics, update="refit", metric="log_loss")
-    refit = protocol.fit_update("refit", site.x, site.lp, site.y)
+    refit = updates.fit_update("refit", site.x, site.lp, site.y)
     assert crossed["value"] > -refit.log_likelihood / 200
