@@ -79,6 +79,8 @@ WRONG: list[tuple[str, str, str, list[Any]]] = (
         ("split", "coding", "factor", [0.0, math.inf]),
         ("split", "coding", "offset", [-1.0, math.inf]),
         ("task", "logistic", "l2", [-1.0, math.inf]),
+        ("task", "gamma", "typical", [0.0, -1.0, math.inf]),
+        ("task", "two_part", "typical", [0.0]),
         ("task", "mlp", "hidden", [[0]]),
         ("task", "mlp", "dropout", [-0.1, 1.0]),
         ("task", "cnn", "channels", [[3], [0, 2]]),

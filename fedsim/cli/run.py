@@ -157,7 +157,11 @@ def _fitted(out: IO[str], found: dict[str, Any] | None) -> None:
     said = [f"{found['rows']} rows"]
     said += [f"{found['events']} events"] if found["events"] is not None else []
     said += [f"{found['ties']} ties, baseline {found['baseline']}"] if found["baseline"] else []
-    said.append(f"log-likelihood {output.show(found['log_likelihood'])}")
+    said += [
+        f"{name.replace('_', '-')} {output.show(found[name])}"
+        for name in ("dispersion", "log_likelihood")
+        if found[name] is not None
+    ]
     said += [f"{name} {_test(found[key])}" for key, name in _TESTS.items() if found[key]]
     print(f"{found['task']} regression: {', '.join(said)}", file=out)
     if not found["converged"]:

@@ -53,7 +53,7 @@ from fedsim.config.algorithm import (
     Pooled,
     Scaffold,
 )
-from fedsim.config.attack import AttackConfig, Honest
+from fedsim.config.attack import AttackConfig, Honest, LabelFlip
 from fedsim.config.audit import AuditConfig, NoAudit
 from fedsim.config.channel import (
     ChannelConfig,
@@ -111,7 +111,18 @@ from fedsim.config.split import (
     Temporal,
 )
 from fedsim.config.system import Lognormal, NoSystem, SystemConfig, TimedSystem, TracedSystem
-from fedsim.config.task import Cnn, Cox, Linear, Logistic, Mlp, SurvivalDiscrete, TaskConfig
+from fedsim.config.task import (
+    Amounts,
+    Cnn,
+    Cox,
+    Gamma,
+    Linear,
+    Logistic,
+    Mlp,
+    SurvivalDiscrete,
+    TaskConfig,
+    TwoPart,
+)
 from fedsim.config.topology import Star, TopologyConfig
 from fedsim.config.world import All, Poisson, PowerOfChoice, Uniform, WorldConfig
 
@@ -256,6 +267,7 @@ class Experiment:
         self.audit.check(self)
         self._check_counts()
         self._check_horizon()
+        self._check_amounts()
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -292,6 +304,22 @@ class Experiment:
             not self.split.late,
             "evaluate.horizon needs a baseline hazard, and clients that join late have no part in one; set "
             "split.late=0, or evaluate.horizon=null",
+        )
+
+    def _check_amounts(self) -> None:
+        """Whether amounts stay such."""
+        if not isinstance(self.task, Amounts):
+            return
+        changed = "and amounts must not be negative; choose"
+        require(
+            not isinstance(self.split, Concept),
+            f"split=concept adds to labels what lies along a feature, {changed} another split, such as "
+            "covariate or feature_shift, or task=linear",
+        )
+        require(
+            not isinstance(self.attack, LabelFlip),
+            f"attack=label_flip turns the sign of labels, {changed} another attack, such as sign_flip, or "
+            "task=linear",
         )
 
     def _check_counts(self) -> None:
@@ -362,6 +390,7 @@ __all__ = [
     "AggregatorConfig",
     "AlgorithmConfig",
     "All",
+    "Amounts",
     "Arrays",
     "AttackConfig",
     "AuditConfig",
@@ -397,6 +426,7 @@ __all__ = [
     "FedProx",
     "FedSgd",
     "FedYogi",
+    "Gamma",
     "GaussianPrivacy",
     "Groups",
     "HeartDisease",
@@ -465,6 +495,7 @@ __all__ = [
     "TracedSystem",
     "TreePrivacy",
     "Tune",
+    "TwoPart",
     "Uniform",
     "WorldConfig",
     "experiment",

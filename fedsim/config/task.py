@@ -35,6 +35,30 @@ class Linear(TaskConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Amounts(TaskConfig):
+    """What models of amounts such as days and costs share, which predict on a logarithmic scale.
+
+    typical: an amount, in the label's unit, that the first model predicts for every row; its order is enough.
+    """
+
+    typical: float = number(1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.typical < inf, f"task.typical must be in (0, inf), got {self.typical}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gamma(Amounts):
+    """Gamma regression with a log link, of amounts above 0; half the deviance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPart(Amounts):
+    """Of amounts that are often 0: logistic for whether there is any, gamma for how much then."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mlp(TaskConfig):
     """Multi-layer perceptron with ReLU; classification or regression, by the labels.
 
@@ -144,6 +168,8 @@ class SurvivalDiscrete(Survival):
 MEMBERS: dict[str, type] = {
     "logistic": Logistic,
     "linear": Linear,
+    "gamma": Gamma,
+    "two_part": TwoPart,
     "mlp": Mlp,
     "cnn": Cnn,
     "cox": Cox,

@@ -155,8 +155,8 @@ def plain(task: Task) -> Oracle:
         if of is None:
             raise Refused(
                 "this algorithm needs sums of second derivatives, which are there for linear models of one "
-                "output: task=logistic with two classes, task=linear, or task=cox without task.hidden; "
-                "choose one of these, or algorithm=fedavg"
+                "output: task=logistic with two classes, task=linear, task=gamma, or task=cox without "
+                "task.hidden; choose one of these, or algorithm=fedavg"
             )
         found: Tree = ()
         if shared is not None:

@@ -33,6 +33,10 @@ of weight 0 does not exist.
   cpm                    Cumming's prediction measure: 1 - mae over the mean absolute deviation from the mean
   gini                   concentration of amounts >= 0 along predictions over that along themselves (Frees,
                          Meyers, Cummings, JASA 2011)
+  gamma_deviance         of amounts > 0 and predictions > 0, mean of 2 (y / p - 1 - log(y / p)) (McCullagh and
+                         Nelder 1989, section 8.3)
+  tweedie_deviance       of amounts >= 0 and predictions > 0: the unit deviance of variance p^1.5, between
+                         Poisson and gamma, 4 (sqrt(y) - sqrt(p))^2 / sqrt(p) (Jorgensen, JRSS B 1987)
   backdoor               share of the other classes' rows taken for an attack's target, with its trigger
   c_index                share of comparable pairs that the risk puts in the order of their events
                          (Harrell et al. 1996), equal risks counted half; undefined without such a pair
@@ -94,6 +98,8 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "gini": True,
     "mae": False,
     "mse": False,
+    "gamma_deviance": False,
+    "tweedie_deviance": False,
     "backdoor": False,
     "c_index": True,
     "cox_loss": False,
@@ -109,6 +115,7 @@ NET_BENEFIT = "net_benefit_"  # followed by a threshold; higher is better
 RANGE: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("auroc", "auprc", "accuracy", "ece", "backdoor", "c_index"), (0.0, 1.0)),
     **dict.fromkeys(("log_loss", "mae", "mse", "cox_loss", "o_e", "brier_t", "ibs"), (0.0, math.inf)),
+    **dict.fromkeys(("gamma_deviance", "tweedie_deviance"), (0.0, math.inf)),
     **dict.fromkeys(("ici", "uno_c", "auc_t"), (0.0, 1.0)),
     **{f"{name}_top{k}": (0.0, 1.0) for name in ("ppv", "sensitivity") for k in decisions.CAPACITIES},
     **{f"nne_top{k}": (1.0, math.inf) for k in decisions.CAPACITIES},
@@ -132,7 +139,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         *(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in decisions.CAPACITIES),
     ),
     "multiclass": ("auroc", "accuracy", "log_loss", "brier", "ece"),
-    "regression": ("r2", "mae", "mse", "o_e", "cpm", "gini"),
+    "regression": ("r2", "mae", "mse", "o_e", "cpm", "gini", "gamma_deviance", "tweedie_deviance"),
     "survival": ("c_index", "cox_loss"),
 }
 _QUICK = ("auroc", "accuracy", "log_loss", "brier", "r2", "mae", "mse", "c_index", "cox_loss")

@@ -61,6 +61,7 @@ def regression(y: NDArray[Any], s: Floats, w: Floats | None, full: bool) -> dict
     deviation = float(w @ np.abs(t - mean))
     predicted = float(w @ s)
     mae = float(w @ np.abs(error))
+    positive = bool(s.min() > 0)
     return {
         "r2": 1.0 - mse / variance if variance > 0 else None,
         "mae": mae,
@@ -68,7 +69,22 @@ def regression(y: NDArray[Any], s: Floats, w: Floats | None, full: bool) -> dict
         "o_e": mean / predicted if mean > 0 and predicted > 0 else None,
         "cpm": 1.0 - mae / deviation if variance > 0 else None,
         "gini": _gini(t, s, w) if full and t.min() >= 0 else None,
+        "gamma_deviance": _gamma(t, s, w) if full and positive and t.min() > 0 else None,
+        "tweedie_deviance": _tweedie(t, s, w) if full and positive and t.min() >= 0 else None,
     }
+
+
+def _gamma(t: Floats, s: Floats, w: Floats) -> float | None:
+    log_ratio = np.log(t) - np.log(s)
+    with np.errstate(over="ignore"):
+        found = 2.0 * float(w @ (np.expm1(log_ratio) - log_ratio))
+    return found if math.isfinite(found) else None
+
+
+def _tweedie(t: Floats, s: Floats, w: Floats) -> float:
+    """Of power 1.5."""
+    root = np.sqrt(s)
+    return 4.0 * float(w @ (np.square(np.sqrt(t) - root) / root))
 
 
 def _gini(t: Floats, s: Floats, w: Floats) -> float | None:

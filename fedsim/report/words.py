@@ -18,6 +18,8 @@ WORDS = {
     "o_e": "O/E",
     "cpm": "CPM",
     "gini": "Gini",
+    "gamma_deviance": "gamma deviance",
+    "tweedie_deviance": "Tweedie deviance",
     "uno_c": "Uno's C",
     "auc_t": "AUC at the horizon",
     "brier_t": "Brier score at the horizon",

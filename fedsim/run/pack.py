@@ -16,7 +16,7 @@ from fedsim.base import checked, nearest, numbers, require, to_dict, with_number
 from fedsim.config import Experiment
 from fedsim.config.attack import Backdoor
 from fedsim.model import Model
-from fedsim.run import absolute, audits, budget, regression, released, spending, subgroups
+from fedsim.run import absolute, amounts, audits, budget, regression, released, spending, subgroups
 from fedsim.run.rows import Rows, columns
 from fedsim.run.sources import Sources, with_choices
 from fedsim.run.train import Memo, train
@@ -177,6 +177,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         spending.check(job.experiment.evaluate.target, federation.kind)
         released.check(job.experiment, federation, engine.traits.adapts)
         absolute.check(job.experiment, federation)
+        amounts.check(job.experiment, federation)
         subgroups.check(job.experiment.evaluate.groups, federation)
         regression.check(job.experiment, federation, engine.lanes)
     rows = [Rows(job.experiment, federation, lanes[part]) for job, part in zip(jobs, of_job, strict=True)]

@@ -1,7 +1,9 @@
 """What a fit by `algorithm=newton` is to a statistician: standard errors, tests and intervals, from its sums.
 
 Sources: Wald, "Tests of Statistical Hypotheses Concerning Several Parameters When the Number of Observations
-is Large", Trans. AMS 1943; baseline hazards: Breslow, discussion of Cox, JRSS B 1972, and Efron, JASA 1977.
+is Large", Trans. AMS 1943; baseline hazards: Breslow, discussion of Cox, JRSS B 1972, and Efron, JASA 1977;
+dispersion of amounts: McCullagh and Nelder, "Generalized Linear Models", 1989, section 8.3, solved as by
+Minka, "Estimating a Gamma Distribution", 2002.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from scipy import special
 
 from fedsim.algorithms.newton import CONVERGED, SEPARATED, SINGULAR, STUCK, Fit
 from fedsim.base import require
-from fedsim.config import Experiment, Newton
+from fedsim.config import Experiment, Gamma, Newton
 from fedsim.data.federation import Federation
 from fedsim.simulate.engine import Engine, Handles
 from fedsim.simulate.lanes import Lane
 
 LEVEL = 0.95  # of intervals
-_RATIOS = {"survival": "hazard_ratio", "binary": "odds_ratio"}
+_RATIOS = {"survival": "hazard_ratio", "binary": "odds_ratio", "amounts": "mean_ratio"}
 _FIX = "set task.l2=0.001 (ridge) or algorithm.l1=0.001 (lasso)"
 
 
@@ -129,13 +131,12 @@ def table(experiment: Experiment, federation: Federation, lanes: Sequence[Lane],
         if len(names) > slopes:
             to_input[0, 1:] = -shift * scale
     rows, _ = lanes[0].clients.part("federated")
-    weight, kind = float(fit.sums.weight), federation.kind
+    kind = "amounts" if isinstance(experiment.task, Gamma) else federation.kind
+    weight = float(fit.sums.weight)
     converged, penalised = int(fit.status) == CONVERGED, cfg.l1 > 0 or experiment.task.l2 > 0
     estimate, df = to_input @ fit.kept, weight - len(names)
-    covariance, spread = None, 1.0
-    if kind == "regression" and df > 0:
-        spread = 2 * float(fit.sums.loss) / df  # of squared errors, whose Hessian is 2 X'X
-    if converged and not penalised and (kind != "regression" or df > 0):
+    covariance, spread = None, _spread(kind, float(fit.sums.loss), weight, df)
+    if converged and not penalised and np.isfinite(spread):
         covariance = to_input @ np.linalg.inv(fit.sums.hessian) @ to_input.T * spread
     found: dict[str, Any] = {
         "task": experiment.task.name,
@@ -147,12 +148,37 @@ def table(experiment: Experiment, federation: Federation, lanes: Sequence[Lane],
         "steps": int(fit.kept_rounds) - 1,
         "rows": len(rows),
         "weight": weight,
-        "events": None if kind == "regression" else int((federation.labels_of(rows) > 0).sum()),
+        "events": None if federation.kind == "regression" else int((federation.labels_of(rows) > 0).sum()),
         "penalised": penalised,
         "level": LEVEL,
+        "dispersion": spread if kind == "amounts" and covariance is not None else None,
         "coefficients": _coefficients(names, estimate, covariance, df, kind),
     }
     return found | _tests(experiment, fit, estimate, covariance, slopes, kind)
+
+
+def _spread(kind: str, loss: float, weight: float, df: float) -> float:
+    """What makes the inverse Hessian of the losses a covariance; nan where it has no value."""
+    if kind == "amounts":
+        return dispersion(loss / weight)
+    if kind == "regression":
+        return 2 * loss / df if df > 0 else np.nan  # of squared errors, whose Hessian is 2 X'X
+    return 1.0
+
+
+def dispersion(half_deviance: float) -> float:
+    """That of gamma distributed amounts, 1 / shape, of greatest likelihood; nan where no amount deviates.
+
+    half_deviance: the mean over rows, which log(shape) - digamma(shape) must equal.
+    """
+    if not half_deviance > 0:
+        return np.nan
+    s = half_deviance
+    shape = (3 - s + np.sqrt((s - 3) ** 2 + 24 * s)) / (12 * s)
+    for _ in range(20):  # four are enough
+        off = np.log(shape) - special.digamma(shape) - s
+        shape = 1 / (1 / shape + off / (shape - shape**2 * special.polygamma(1, shape)))
+    return float(1 / shape)
 
 
 def _coefficients(
@@ -187,6 +213,8 @@ def _tests(
     """Log-likelihoods, and tests that all slopes are 0."""
     loss, weight = float(fit.sums.loss), float(fit.sums.weight)
     likelihood = -loss
+    if kind == "amounts":
+        likelihood = np.nan  # it has the sum of the amounts' logarithms, which nobody sends
     if kind == "regression":
         likelihood = -weight / 2 * (np.log(2 * np.pi * loss / weight) + 1) if loss > 0 else np.nan
     wald = ratio = None

@@ -10,16 +10,20 @@ from fedsim.config import TaskConfig
 from fedsim.model import Spec, Task
 from fedsim.tasks.cnn import cnn
 from fedsim.tasks.cox import cox
+from fedsim.tasks.gamma import gamma
 from fedsim.tasks.linear import linear
 from fedsim.tasks.logistic import logistic
 from fedsim.tasks.mlp import mlp
 from fedsim.tasks.survival_discrete import survival_discrete
+from fedsim.tasks.two_part import two_part
 
 Builder = Callable[..., Task]  # (a TaskConfig, Spec, dtype)
 
 TASKS: dict[str, Builder] = {
     "logistic": logistic,
     "linear": linear,
+    "gamma": gamma,
+    "two_part": two_part,
     "mlp": mlp,
     "cnn": cnn,
     "cox": cox,

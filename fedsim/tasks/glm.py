@@ -1,4 +1,4 @@
-"""One affine map of the features: what logistic and linear regression share."""
+"""One affine map of the features: what logistic, linear and gamma regression share."""
 
 from __future__ import annotations
 
@@ -51,15 +51,26 @@ def slopes(params: Tree, one: bool) -> Array:
     return kernel[0] if one else kernel.T
 
 
-def glm(inits: Inits, cfg: TaskConfig, spec: Spec, dtype: str) -> Task:
-    """The generalised linear model whose likelihood follows from the kind of label.
+def glm(
+    inits: Inits,
+    cfg: TaskConfig,
+    spec: Spec,
+    dtype: str,
+    likelihood: heads.Likelihood | None = None,
+    outputs: int = 1,
+) -> Task:
+    """A generalised linear model.
 
-    inits: of the weights and of the intercepts.
+    Args:
+      inits: of the weights and of the intercepts.
+      likelihood: of so many outputs; None for that of the kind of label, and the outputs it has.
     """
-    features, outputs = math.prod(spec.shape), heads.outputs(spec)
+    outputs = heads.outputs(spec) if likelihood is None else outputs
+    likelihood = likelihood or heads.of(spec)
+    features, one = math.prod(spec.shape), outputs == 1
 
     def coefficients(model: Model) -> tuple[Array, Array]:
-        bias, one = model.params["head"]["bias"], spec.kind != "multiclass"
+        bias = model.params["head"]["bias"]
         return slopes(model.params, one), bias[0] if one else bias
 
     task = network_task(
@@ -68,5 +79,6 @@ def glm(inits: Inits, cfg: TaskConfig, spec: Spec, dtype: str) -> Task:
         spec,
         flops=2 * features * outputs,
         coefficients=coefficients,
+        likelihood=likelihood,
     )
-    return replace(task, second_order=glm_second_order(spec)) if outputs == 1 else task
+    return replace(task, second_order=glm_second_order(likelihood.losses)) if one else task

@@ -10,6 +10,7 @@ follow in a second exchange, weighted, as one.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,14 +20,13 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from fedsim.model import Array, Batch, Curvature, Model, SecondOrder, Spec, Tree
-from fedsim.tasks import heads
 from fedsim.tasks.layers import wide
 
 _CHUNK = 256  # of the terms of tied events summed side by side
 
 
-def glm_second_order(spec: Spec) -> SecondOrder:
-    """Of the likelihood that `heads.losses` has for one output, with an intercept, which is parameter 0."""
+def glm_second_order(of: Callable[[Array, Batch], Array]) -> SecondOrder:
+    """Of losses ([B, 1] outputs, batch) -> [B], with an intercept, which is parameter 0."""
 
     def rows(model: Model, batch: Batch, found: Tree) -> Curvature:
         theta = _theta(model)
@@ -34,7 +34,7 @@ def glm_second_order(spec: Spec) -> SecondOrder:
         x = jnp.concatenate([jnp.ones((len(x), 1), x.dtype), x], axis=1)
 
         def losses(eta: Array) -> Array:
-            return heads.losses(spec, eta[:, None], batch["y"])
+            return of(eta[:, None], batch)
 
         def slopes(eta: Array) -> Array:
             return jax.grad(lambda e: jnp.sum(losses(e)))(eta)

@@ -62,6 +62,7 @@ ROWS: dict[tuple[int, ...], np.ndarray] = {
     shape: _RNG.normal(size=shape).astype(np.float32) for shape in (FLAT, PICTURES)
 }
 EVENTS = np.array([1, 0, 1, 1, 0, 1], np.int32)
+AMOUNTS = np.array([2.5, 0.1, 7, 3, 1, 40], np.float32)
 TIMES = np.array([1, 9, 3, 2, 8, 4], np.float32)  # nobody is censored before 7
 TIED = np.array([1, 9, 3, 3, 8, 4], np.float32)
 
@@ -77,16 +78,17 @@ def losses(
 
     def found(folder: Path) -> np.ndarray:
         rows = ROWS[PICTURES if isinstance(cfg, config.Cnn) else FLAT]
-        classes = {"binary": 2, "survival": 2, "multiclass": 3, "regression": 0}[kind]
-        task = tasks.build(cfg, Spec(rows.shape[1:], kind, classes), "float32")
+        classes = {"binary": 2, "survival": 2, "multiclass": 3}.get(kind, 0)
+        known: Any = "regression" if kind == "amounts" else kind
+        task = tasks.build(cfg, Spec(rows.shape[1:], known, classes), "float32")
         model = task.init(jax.random.key(0))
         leaves, tree = jax.tree.flatten(model.params)
         if drawn:
             rng = np.random.default_rng(1)
             leaves = [jnp.asarray(rng.normal(size=x.shape), jnp.float32) for x in leaves]
         batch = {"x": rows, "y": EVENTS, "time": time, "mask": np.ones(6, bool)}
-        if kind == "regression":
-            batch["y"] = EVENTS.astype(np.float32)
+        if known == "regression":
+            batch["y"] = AMOUNTS if kind == "amounts" else EVENTS.astype(np.float32)
         batch = {name: jnp.asarray(x) for name, x in batch.items()}
         key = jax.random.key(1) if training else None
         of = jax.jit(lambda *x: task.loss(*x)[0], compiler_options=quick.options())
@@ -106,6 +108,18 @@ TASKS: dict[str, Law] = {
         losses(config.Linear(), "regression", drawn=False),
         lambda folder: EVENTS.astype(np.float64) ** 2,
         losses(config.Linear(), "regression"),
+        1e-6,
+    ),
+    "gamma: half a deviance from everybody's typical amount": Law(
+        losses(config.Gamma(typical=3.0), "amounts", drawn=False),
+        lambda folder: AMOUNTS / 3.0 - 1 - np.log(AMOUNTS / 3.0),
+        losses(config.Gamma(typical=4.0), "amounts", drawn=False),
+        1e-6,
+    ),
+    "two_part: of amounts above 0 it begins as gamma and a coin": Law(
+        losses(config.TwoPart(typical=3.0), "amounts", drawn=False),
+        lambda folder: losses(config.Gamma(typical=3.0), "amounts", drawn=False)(folder) + np.log(2),
+        losses(config.TwoPart(typical=3.0), "regression", drawn=False),
         1e-6,
     ),
     "mlp: without hidden layers it is linear": Law(

@@ -242,6 +242,29 @@ def test_regression_equals_scikit_learn(key: int, n: int, weigh: bool) -> None:
     assert got["mse"] == pytest.approx(sk.mean_squared_error(y, s, sample_weight=w))
 
 
+@PARTS
+@given(st.integers(0, 2**32), st.integers(1, 60), st.booleans(), st.booleans())
+def test_deviances_equal_scikit_learn(key: int, n: int, weigh: bool, zeros: bool) -> None:
+    rng = np.random.Generator(np.random.Philox(key=key))
+    y, s = rng.gamma(0.7, 9.0, (2, n)) + 1e-3
+    y[: int(zeros)] = 0
+    w = rng.random(n) + 0.1 if weigh else None
+    got = metrics.evaluate("regression", y, s, w)
+    tweedie = sk.mean_tweedie_deviance(y, s, sample_weight=w, power=1.5)
+    assert got["tweedie_deviance"] == pytest.approx(tweedie, rel=1e-8, abs=1e-12)
+    if zeros:
+        assert got["gamma_deviance"] is None
+    else:
+        assert got["gamma_deviance"] == pytest.approx(sk.mean_gamma_deviance(y, s, sample_weight=w), rel=1e-8)
+
+
+@pytest.mark.parametrize(("y", "s"), [([1.0, -1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0, 0.0])])
+def test_deviances_of_what_is_no_amount_are_none(y: list[float], s: list[float]) -> None:
+    got = metrics.evaluate("regression", y, s)
+    assert got["gamma_deviance"] is got["tweedie_deviance"] is None
+    assert metrics.evaluate("regression", [1e100], [1e-300])["gamma_deviance"] is None
+
+
 def test_r2_of_constant_labels_is_none() -> None:
     assert metrics.evaluate("regression", [0.1, 0.1, 0.1], [0.0, 0.1, 0.2])["r2"] is None
 

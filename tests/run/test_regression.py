@@ -70,7 +70,7 @@ def fitted(fed: Federation, task: Any, algorithm: Any = "newton", rounds: int = 
     chosen = {"name": "newton"} | (algorithm if isinstance(algorithm, dict) else {})
     e = small.experiment(
         algorithm=chosen,
-        task={"init": "zeros", "l2": 0.0} | task if task["name"] != "linear" else {"l2": 0.0} | task,
+        task={"l2": 0.0} | ({} if task["name"] in ("linear", "gamma") else {"init": "zeros"}) | task,
         split={"test": 0.0},
         data={"preprocess": {"scope": "federated"}},
         numerics=NUMERICS,

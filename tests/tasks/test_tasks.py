@@ -29,6 +29,8 @@ CASES = {
     "logistic-binary": (config.Logistic(init="normal"), BINARY),
     "logistic-classes": (config.Logistic(init="normal", l2=0.1), CLASSES),
     "linear": (config.Linear(l2=0.3), NUMBER),
+    "gamma": (config.Gamma(l2=0.1, typical=2.0), NUMBER),
+    "two-part": (config.TwoPart(l2=0.1, typical=2.0), NUMBER),
     "mlp-binary": (config.Mlp(hidden=(6, 3), dropout=0.2, l2=0.1), BINARY),
     "mlp-number": (config.Mlp(hidden=(6,)), NUMBER),
     "mlp-norm": (config.Mlp(hidden=(6, 4), batch_norm=True, dropout=0.1, projection=3), CLASSES),
@@ -45,7 +47,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def batch_of(spec, rows, seed=0, dtype="float32"):
     rng = np.random.default_rng(seed)
-    y = rng.normal(size=rows) if spec.kind == "regression" else rng.integers(0, spec.classes, rows)
+    # Above 0, so that they are amounts, too.
+    y = rng.exponential(size=rows) if spec.kind == "regression" else rng.integers(0, spec.classes, rows)
     return {
         "x": jnp.asarray(rng.normal(size=(rows, *spec.shape)), dtype),
         "y": jnp.asarray(y, "float32" if spec.kind == "regression" else "int32"),
@@ -134,7 +137,8 @@ def test_shapes_and_dtypes_are_kept(case, dtype):
     penalty = jax.eval_shape(task.penalty, model)
     assert (penalty.shape, penalty.dtype) == ((), jnp.float32)
     assert (model.state != ()) == getattr(cfg, "batch_norm", False)
-    linear = isinstance(cfg, config.Logistic | config.Linear) or getattr(cfg, "hidden", None) == ()
+    plain = isinstance(cfg, config.Logistic | config.Linear | config.Amounts)
+    linear = plain or getattr(cfg, "hidden", None) == ()
     assert (task.coefficients is not None) == linear
 
 
@@ -188,10 +192,13 @@ def test_in_evaluation_mode_losses_are_those_of_predictions(case):
     answer = ask(model, batch, KEY)
     losses, state = answer["evaluated"]
     p, y = np.asarray(answer["prediction"]), np.asarray(batch["y"])
-    if spec.kind == "regression":
-        expected = (p - y) ** 2
-    elif spec.kind == "survival":  # by hand in test_survival.py; without dropout both modes are one
+    if case == "gamma":
+        expected = y / p - 1 - np.log(y / p)
+    elif spec.kind == "survival" or case == "two-part":
+        # By hand in test_survival.py and test_amounts.py; without dropout both modes are one.
         expected = answer["losses"]
+    elif spec.kind == "regression":
+        expected = (p - y) ** 2
     else:
         own = p[np.arange(ROWS), y] if spec.kind == "multiclass" else np.where(y > 0, p, 1 - p)
         expected = -np.log(own)
@@ -356,6 +363,8 @@ def test_vmapped_logistic_is_one_product_and_one_sum():
         (config.Logistic(), NUMBER, "task=linear"),
         (config.Linear(), BINARY, "task=logistic"),
         (config.Linear(), CLASSES, "task=logistic"),
+        (config.Gamma(), BINARY, "one of 2 classes .binary.; use task=logistic, or set data.kind=regression"),
+        (config.TwoPart(), TIMES, "the time to an event .survival.; use task=cox"),
         (config.Cnn(), CLASSES, "task=mlp"),
         (config.Cnn(), Spec((5, 8, 1), "binary", 2), "6 x 6"),
     ],
