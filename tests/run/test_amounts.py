@@ -1,4 +1,4 @@
-# mypy: disable-error-code="arg-type, index, union-attr"
+# mypy: disable-error-code="arg-type, index, operator, union-attr"
 """Regressions of amounts over clients against scikit-learn on all rows, and what is refused."""
 
 from collections.abc import Iterator
@@ -120,6 +120,7 @@ def test_a_start_that_is_far_ends_at_the_same_fit(typical: float) -> None:
     np.testing.assert_allclose(far, near, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_two_parts_by_gradients_are_both_pooled_fits() -> None:
     fed = stays(zeros=True, unit=1000.0)
     e = small.experiment(

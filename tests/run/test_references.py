@@ -44,6 +44,12 @@ def federation(rossi: Any, tmp_path: Any) -> Any:
     return found
 
 
+def outcomes(rossi: Any) -> np.ndarray:
+    """As scikit-survival takes them."""
+    pairs = zip(rossi["arrest"].astype(bool), rossi["week"].astype(float), strict=True)
+    return np.array(list(pairs), dtype=[("event", bool), ("time", float)])
+
+
 @pytest.mark.parametrize("case", ["pooled", "stratified"])
 def test_cox_is_lifelines(case: str, rossi: Any, federation: Any) -> None:
     found, *_ = fitted(federation, {"name": "cox"}, {"stratified": case == "stratified"})
@@ -78,10 +84,8 @@ def test_cox_is_lifelines(case: str, rossi: Any, federation: Any) -> None:
 
 @pytest.mark.parametrize("case", ["efron", "breslow"])
 def test_cox_is_scikit_survival(case: str, rossi: Any, federation: Any) -> None:
-    from sksurv.util import Surv
-
     found, *_ = fitted(federation, {"name": "cox", "ties": case})
-    outcome = Surv.from_dataframe("arrest", "week", rossi.astype({"arrest": bool, "week": float}))
+    outcome = outcomes(rossi)
     known = sksurv_linear.CoxPHSurvivalAnalysis(ties=case, tol=1e-14, n_iter=200)
     known.fit(rossi[list(NAMES)].astype(float), outcome)
     estimate = [found["coefficients"][name]["estimate"] for name in NAMES]
@@ -92,13 +96,11 @@ def test_cox_is_scikit_survival(case: str, rossi: Any, federation: Any) -> None:
 def test_elastic_net_is_scikit_survival_s(l2: float, rossi: Any, federation: Any) -> None:
     """Which minimises a row's loss plus alpha (ratio |w|_1 + (1 - ratio) / 2 |w|^2), with Breslow's ties;
     here features have unit variance, and coefficients come back on the scale of the input."""
-    from sksurv.util import Surv
-
     l1 = 0.02
     found, *_ = fitted(federation, {"name": "cox", "ties": "breslow", "l2": l2}, {"l1": l1})
     x = rossi[list(NAMES)].to_numpy(float)
     spread = x.std(axis=0)
-    outcome = Surv.from_dataframe("arrest", "week", rossi.astype({"arrest": bool, "week": float}))
+    outcome = outcomes(rossi)
     known = sksurv_linear.CoxnetSurvivalAnalysis(alphas=[l1 + l2], l1_ratio=l1 / (l1 + l2), tol=1e-14)
     known.fit((x - x.mean(axis=0)) / spread, outcome)
     estimate = np.array([found["coefficients"][name]["estimate"] for name in NAMES])
