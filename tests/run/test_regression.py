@@ -151,14 +151,15 @@ def test_the_baseline_hazard(case: str) -> None:
     c = fed.columns
     theta = np.array([found["coefficients"][name]["estimate"] for name in NAMES])
     centre = small.lane(trained.engine.lanes[0].experiment, fed).constants.shift[0].astype(np.float64)
-    r = c["weight"] * np.exp((x - centre) @ theta)
-    total, events = 0.0, (c["y"] > 0) & (c["weight"] > 0)
+    weight = c["weight"].astype(np.float64)
+    r = weight * np.exp((x - centre) @ theta)
+    total, events = 0.0, (c["y"] > 0) & (weight > 0)
     for time, cumulated in zip(*arrays.values(), strict=True):
         tied = events & (c["time"] == time)
         d = int(tied.sum())
         for k in range(d):
             gone = k / d if case == "efron" else 0.0
-            total += c["weight"][tied].mean() / (r[c["time"] >= time].sum() - gone * r[tied].sum())
+            total += weight[tied].mean() / (r[c["time"] >= time].sum() - gone * r[tied].sum())
         assert cumulated == pytest.approx(total, rel=1e-8)
 
 
