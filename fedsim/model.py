@@ -78,6 +78,44 @@ class SecondOrder(NamedTuple):
     times: int = 0
 
 
+class Growing(NamedTuple):
+    """Where boosting is; scalars and arrays of the model's dtype.
+
+    edges: [F, bins], upper ends of every feature's bins, rising; round: how many are done. The first counts
+      values, from which edges follow; the others each grow a level of a tree, the root first.
+    """
+
+    edges: Array
+    round: Array
+
+
+class Histograms(NamedTuple):
+    """Sums over rows of their losses' first and second derivatives by the model's output.
+
+    cells: [nodes, F, bins + 1, 2], by the node of the level in growth and the bin of each feature, the last
+      for missing values; in the first round numbers of rows instead, by the cells of a grid that is known to
+      all: [F, cells] as [nodes, F, bins, 2]. total: [2], of all rows.
+    """
+
+    cells: Array
+    total: Array
+
+
+class Boosted(NamedTuple):
+    """How trees are grown.
+
+    rows: (model, batch, where boosting is) -> Histograms of a slice; grid: f[cells], upper ends of the grid's
+    cells, rising; l2: on leaf values, on the sum of losses; depth, features, bins: of trees, F, of each.
+    """
+
+    rows: Callable[[Model, Batch, Growing], Histograms]
+    grid: Any
+    l2: Any
+    depth: int
+    features: int
+    bins: int
+
+
 @dataclass(frozen=True)
 class Task:
     """The model and how it is judged.
@@ -99,6 +137,7 @@ class Task:
     backprops: (model, batch, key) -> by a layer's path in the parameters, its `Backprop` of the sum of the
       masked rows' losses; None unless every parameter is a kernel or bias of a layer that is passed once.
     second_order: for models of one output that are linear in the features, else None.
+    boosted: for forests, else None.
     """
 
     init: Callable[[Key], Model]
@@ -112,3 +151,4 @@ class Task:
     joint: int = 0
     backprops: Callable[[Model, Batch, Key | None], dict[tuple[Any, ...], Backprop]] | None = None
     second_order: SecondOrder | None = None
+    boosted: Boosted | None = None

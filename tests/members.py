@@ -33,4 +33,7 @@ def needed(group: str, name: str) -> dict[str, Any]:
 
 def beside(group: str, name: str) -> dict[str, Any]:
     """Members of other groups that one cannot do without."""
+    needs = {("task", "trees"): {"algorithm": "boosting"}, ("algorithm", "boosting"): {"task": "trees"}}
+    if (group, name) in needs:
+        return needs[group, name] | {"data": {"name": "blobs", "preprocess": {"standardise": True}}}
     return {"secure": "bonawitz"} if issubclass(config.MEMBERS[group][name], config.InRing) else {}

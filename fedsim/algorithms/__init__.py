@@ -20,6 +20,7 @@ from fedsim.algorithms.algorithm import (
     whole_numbers,
 )
 from fedsim.algorithms.apfl import apfl
+from fedsim.algorithms.boosting import boosting
 from fedsim.algorithms.ditto import ditto
 from fedsim.algorithms.dpsgd import dpsgd
 from fedsim.algorithms.fedala import fedala
@@ -59,6 +60,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "pooled": pooled,
     "fedsgd": fedsgd,
     "newton": newton,
+    "boosting": boosting,
     "fedavg": fedavg,
     "fedavgm": fedavgm,
     "fedprox": fedprox,

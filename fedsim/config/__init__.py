@@ -93,7 +93,7 @@ from fedsim.config.privacy_distributed import DiscreteGaussian, InRing, Skellam
 from fedsim.config.privacy_local import LocalGaussian, RandomisedCounts, RandomisedResponse
 from fedsim.config.privacy_record import RecordPrivacy
 from fedsim.config.secure import NoSecure, SecureConfig, SecureSum
-from fedsim.config.servers import Newton
+from fedsim.config.servers import Boosting, Newton
 from fedsim.config.shift import Coding, Concept, Covariate, Drift, FeatureShift, Missing, Rotated
 from fedsim.config.split import (
     Classes,
@@ -121,6 +121,7 @@ from fedsim.config.task import (
     Mlp,
     SurvivalDiscrete,
     TaskConfig,
+    Trees,
     TwoPart,
 )
 from fedsim.config.topology import Star, TopologyConfig
@@ -268,6 +269,7 @@ class Experiment:
         self._check_counts()
         self._check_horizon()
         self._check_amounts()
+        self._check_trees()
         if isinstance(self.world, PowerOfChoice):
             require(
                 not isinstance(self.algorithm, Local | Pooled),
@@ -281,6 +283,31 @@ class Experiment:
                 f"they point to, so privacy={self.privacy.name} would promise nothing; choose privacy=none, "
                 "or a world that draws at random, such as uniform or poisson",
             )
+
+    def _check_trees(self) -> None:
+        """Whether trees are boosted and nothing else is, and what leaves missing values is read by trees."""
+        task, algorithm, prepared = self.task.name, self.algorithm.name, self.data.preprocess
+        forest, boosting = isinstance(self.task, Trees), isinstance(self.algorithm, Boosting)
+        require(
+            boosting or not forest,
+            f"task=trees has no gradient to follow, and algorithm={algorithm} follows it; set "
+            "algorithm=boosting, or another task, such as task=mlp",
+        )
+        require(
+            forest or not boosting,
+            f"algorithm=boosting grows trees, and task={task} has none; set task=trees, or another "
+            "algorithm, such as algorithm=fedavg",
+        )
+        require(
+            forest or prepared.impute != "keep",
+            f"data.preprocess.impute=keep leaves missing values to the model, and task={task} takes none; "
+            "set data.preprocess.impute=mean, median or zero, or task=trees with algorithm=boosting",
+        )
+        require(
+            prepared.standardise or not forest,
+            "task=trees lays its bins within ten standard deviations of the mean; set "
+            "data.preprocess.standardise=true",
+        )
 
     def _check_horizon(self) -> None:
         """Whether there are probabilities of an event by a horizon, and nothing unprotected makes them."""
@@ -397,6 +424,7 @@ __all__ = [
     "BandedPrivacy",
     "Blobs",
     "BltPrivacy",
+    "Boosting",
     "ChannelConfig",
     "Classes",
     "Cnn",
@@ -494,6 +522,7 @@ __all__ = [
     "TopologyConfig",
     "TracedSystem",
     "TreePrivacy",
+    "Trees",
     "Tune",
     "TwoPart",
     "Uniform",

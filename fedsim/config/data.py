@@ -13,6 +13,8 @@ from fedsim.base import Choice, require
 class Preprocess:
     """Imputation and standardisation, fitted on training rows only.
 
+    impute: what is put where a value is missing; `none`: nothing, and a missing value is an error; `keep`:
+      nothing, and missing values reach the model, which must be task=trees.
     scope: whose training rows the constants come from: `federated` (sums and counts over clients,
       exact), `client` (each client its own) or `pooled` (all rows in one place).
     judged: whose constants prepare the rows that judge a model; `same`: those it was trained with. The
@@ -23,7 +25,7 @@ class Preprocess:
       they are clipped to it. range: of the features not in `ranges`; one-hot features have [0, 1].
     """
 
-    impute: Literal["mean", "median", "zero", "none"] = "mean"
+    impute: Literal["mean", "median", "zero", "none", "keep"] = "mean"
     standardise: bool = True
     scope: Literal["federated", "client", "pooled"] = "federated"
     judged: Literal["same", "federated", "client"] = "same"
@@ -41,6 +43,10 @@ class Preprocess:
             return
         where = f"data.preprocess.noise_multiplier={noise:g}"
         require(0 < noise < inf, f"data.preprocess.noise_multiplier must be in (0, inf), got {noise}")
+        require(
+            self.impute != "keep",
+            f"{where} takes no rows with missing values into its sums; set data.preprocess.impute=mean",
+        )
         require(
             self.impute != "median",
             f"{where} needs sums, and data.preprocess.impute=median takes 33 rounds of counts, each of which "

@@ -165,6 +165,30 @@ class SurvivalDiscrete(Survival):
         require(0 < self.surviving <= 1, f"task.surviving must be in (0, 1], got {self.surviving}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trees(TaskConfig):
+    """A forest of binary trees, grown by algorithm=boosting; a number, or one of two classes.
+
+    l2: on leaf values, added to the sum of losses (not their mean) as l2 / 2 * |w|^2.
+    trees: how many there is room for; depth: splits from root to leaf. bins: of each feature, between which
+      it may be split.
+    """
+
+    l2: float = number(1.0)
+    trees: int = 100
+    depth: int = 4
+    bins: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(1 <= self.trees <= 10_000, f"task.trees must be in [1, 10000], got {self.trees}")
+        require(
+            1 <= self.depth <= 8,
+            f"task.depth must be in [1, 8], got {self.depth}; a level more doubles the histograms",
+        )
+        require(2 <= self.bins <= 256, f"task.bins must be in [2, 256], got {self.bins}")
+
+
 MEMBERS: dict[str, type] = {
     "logistic": Logistic,
     "linear": Linear,
@@ -174,4 +198,5 @@ MEMBERS: dict[str, type] = {
     "cnn": Cnn,
     "cox": Cox,
     "survival_discrete": SurvivalDiscrete,
+    "trees": Trees,
 }

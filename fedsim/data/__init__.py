@@ -97,7 +97,8 @@ def _refuse_missing(federation: Federation, x: np.ndarray) -> None:
             name = federation.features[column] if federation.features else f"number {column}"
             raise RequestError(
                 f"{federation.source}: feature {name} has missing values, and data.preprocess.impute=none "
-                "leaves them; use data.preprocess.impute=mean, median or zero"
+                "leaves them; use data.preprocess.impute=mean, median or zero, "
+                "or with task=trees impute=keep"
             )
 
 

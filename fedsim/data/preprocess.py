@@ -14,6 +14,7 @@ from fedsim.config import Preprocess
 from fedsim.data.partition import Partition
 
 CHUNK_VALUES = 1 << 22  # values converted to float64 at a time
+_AS_THEY_ARE = ("none", "keep")
 RESOLUTION = float(np.finfo(np.float32).eps)
 
 
@@ -34,7 +35,8 @@ class Constants:
 def fit(x: np.ndarray | None, partition: Partition, cfg: Preprocess) -> Constants | None:
     """Constants for one partition; None if nothing is to be done.
 
-    shift and 1 / scale are mean and standard deviation after imputation (divisor: number of rows);
+    shift and 1 / scale are mean and standard deviation after imputation (divisor: number of rows), or, where
+    nothing is imputed, with the mean for what is missing (mean: of what is there);
     scale is 1 where a feature does not vary, and a feature that no training row has becomes 0.
 
     *federated*: every client sends counts, sums and sums of squared deviations; added up in float64
@@ -51,7 +53,7 @@ def fit(x: np.ndarray | None, partition: Partition, cfg: Preprocess) -> Constant
       RequestError: something is to be done, but rows are generated.
     """
     # Only float features can be missing.
-    impute = cfg.impute != "none" and (x is None or x.dtype != np.uint8)
+    impute = cfg.impute not in _AS_THEY_ARE and (x is None or x.dtype != np.uint8)
     if not (impute or cfg.standardise):
         return None
     require(
@@ -111,10 +113,10 @@ def _moments(
     elif impute == "median":
         # Of all rows it is what bisection by the groups' counts ends at, which has one zero.
         fill = _medians(x, rows, 0 * group, 1) + 0.0 if add_up else _medians(x, rows, group, groups)
-    over = np.maximum(seen if impute == "none" else count, 1)
-    mean = (total if impute == "none" else total + (count - seen) * fill) / over
+    over = np.maximum(seen if impute in _AS_THEY_ARE else count, 1)
+    mean = (total if impute in _AS_THEY_ARE else total + (count - seen) * fill) / over
     # Nothing is missing where nothing is imputed, up to values that then count as the mean.
-    filler = mean if impute == "none" else fill
+    filler = mean if impute in _AS_THEY_ARE else fill
     squares = send(_squares(x, rows, group, groups, filler, mean))
     return Moments(fill, mean, np.sqrt(squares / over), seen)
 
@@ -173,8 +175,9 @@ def constants_of(moments: Moments, cfg: Preprocess, of_client: np.ndarray) -> Co
         # A deviation below float32's resolution of the mean is rounding, not variation.
         flat = moments.deviation <= RESOLUTION * np.abs(moments.mean)
         shift, scale = moments.mean, 1.0 / np.where(flat, 1.0, moments.deviation)
+    fill = np.full_like(moments.fill, np.nan) if cfg.impute == "keep" else moments.fill
     return Constants(
-        impute=moments.fill.astype(np.float32),
+        impute=fill.astype(np.float32),
         shift=shift.astype(np.float32),
         scale=scale.astype(np.float32),
         of_client=of_client,

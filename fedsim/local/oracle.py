@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from fedsim import trees
 from fedsim.local.batches import LONG_SLICE, SLICE, Batches, Refused, Whole
-from fedsim.model import Batch, Curvature, Model, Penalty, Task
+from fedsim.model import Batch, Boosted, Curvature, Growing, Histograms, Model, Penalty, Task
 
 Tree = Any
 Array = jax.Array
@@ -56,6 +56,8 @@ class Oracle(NamedTuple):
       themselves; raises Refused where the model is not linear. shared: the same of all clients' rows
       together, where that is more than a sum, else None.
     ridge: model -> the task's penalty on the mean loss, of which no row has a say.
+    histograms: (model, batches, where boosting is) -> sums of derivatives over all rows of the client, by
+      node and bin; raises Refused where the model is no forest. boosted: how its trees are grown, else None.
     """
 
     gradient: Callable[[Model, Batch | Whole, Key | None], tuple[Tree, Tree]]
@@ -67,6 +69,8 @@ class Oracle(NamedTuple):
     curvature: Callable[[Model, Batches], Curvature]
     shared: Shared | None
     ridge: Callable[[Model], Array]
+    histograms: Callable[[Model, Batches, Growing], Histograms]
+    boosted: Boosted | None
 
 
 Losses = Callable[[Model, Batch, Key | None], tuple[Array, Tree]]  # per example, and the new state
@@ -163,6 +167,16 @@ def plain(task: Task) -> Oracle:
             found = shared.found(shared.survey(model, batches))
         return of.whole(found, _curvature(task, model, batches, found))
 
+    def histograms(model: Model, batches: Batches, growing: Growing) -> Histograms:
+        boosted = task.boosted
+        if boosted is None:
+            raise Refused(
+                "this algorithm grows trees, and this task has none; set task=trees, or choose another "
+                "algorithm, such as algorithm=fedavg"
+            )
+        summed: Histograms = _summed(batches, lambda batch: boosted.rows(model, batch, growing))
+        return summed
+
     return Oracle(
         gradient=gradient,
         loss=loss,
@@ -173,6 +187,8 @@ def plain(task: Task) -> Oracle:
         curvature=curvature,
         shared=shared,
         ridge=task.penalty,
+        histograms=histograms,
+        boosted=task.boosted,
     )
 
 
@@ -193,13 +209,19 @@ def _curvature(task: Task, model: Model, batches: Batches, found: Tree) -> Curva
     of = task.second_order
     assert of is not None
 
-    def rows(i: Array) -> Curvature:
-        return of.rows(model, batches.slice(i, LONG_SLICE), found)
+    total: Curvature = _summed(batches, lambda batch: of.rows(model, batch, found))
+    return total
+
+
+def _summed(batches: Batches, per_slice: Callable[[Batch], Tree]) -> Tree:
+    """Sum of `per_slice` over all rows."""
+
+    def rows(i: Array) -> Tree:
+        return per_slice(batches.slice(i, LONG_SLICE))
 
     shapes = jax.eval_shape(rows, jax.ShapeDtypeStruct((), jnp.int32))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    total: Curvature = _over(batches, lambda carry: (carry[0] + 1, trees.add(carry[1], rows(carry[0]))), zero)
-    return total
+    return _over(batches, lambda carry: (carry[0] + 1, trees.add(carry[1], rows(carry[0]))), zero)
 
 
 def _over(batches: Batches, body: Callable[[tuple[Array, Tree]], tuple[Array, Tree]], begin: Tree) -> Tree:

@@ -27,7 +27,7 @@ from fedsim.local.batches import SLICE, Batches, Refused, Whole
 from fedsim.local.clipping import Clip, Clipped, ghost, per_unit
 from fedsim.local.counted import note
 from fedsim.local.oracle import Oracle
-from fedsim.model import Batch, Curvature, Model, Penalty, Task
+from fedsim.model import Batch, Curvature, Growing, Histograms, Model, Penalty, Task
 
 Tree = Any
 Array = jax.Array
@@ -118,6 +118,9 @@ def private(task: Task, cfg: RecordPrivacy, algorithm: str) -> Oracle:
     def curvature(model: Model, batches: Batches) -> Curvature:
         raise refused("sums of second derivatives", "they have no bound that noise could hide")
 
+    def histograms(model: Model, batches: Batches, growing: Growing) -> Histograms:
+        raise refused("histograms of derivatives", "no account here knows what growing trees discloses")
+
     return Oracle(
         gradient=gradient,
         loss=loss,
@@ -128,6 +131,8 @@ def private(task: Task, cfg: RecordPrivacy, algorithm: str) -> Oracle:
         curvature=curvature,
         shared=None,
         ridge=task.penalty,
+        histograms=histograms,
+        boosted=task.boosted,
     )
 
 

@@ -12,7 +12,7 @@ from fedsim import data
 from fedsim.accounting import statistics
 from fedsim.audit.records import Planted, plant
 from fedsim.base import digest, require, with_numbers
-from fedsim.config import All, Experiment, Preprocess
+from fedsim.config import All, Experiment, Preprocess, Trees
 from fedsim.config.audit import CanaryRecords
 from fedsim.data import preprocess, private_moments
 from fedsim.data.federation import Federation
@@ -82,7 +82,8 @@ class Sources:
             require(
                 experiment.data.preprocess.impute != "none" or not np.isnan(shifted.get("x", 0)).any(),
                 f"split={experiment.split.name} leaves missing values, which data.preprocess.impute=none "
-                "would keep; use data.preprocess.impute=mean, median or zero",
+                "would keep; use data.preprocess.impute=mean, median or zero, "
+                "or with task=trees impute=keep",
             )
             made = partitions(federation, assignment, experiment.split, experiment.seed)
             self.folds[key] = federation, made
@@ -101,11 +102,14 @@ class Sources:
             return self.measured[key]
 
     def diversity(self, experiment: Experiment, engine: Engine, first: Callable[[], Model]) -> float | None:
-        """Gradient diversity of the first fold's clients, measured once for all that share data and model.
+        """Gradient diversity of the first fold's clients, measured once for all that share data and model;
+        None of trees, which no gradient leads to.
 
         Args:
           first: -> the first model, as NumPy arrays.
         """
+        if isinstance(experiment.task, Trees):
+            return None
         with self._lock:
             federation, folds = self.split(experiment)
             constants = self.fit(federation, folds[0], experiment)

@@ -22,6 +22,7 @@ from fedsim.config import (
     Natural,
     Newton,
     NoSystem,
+    Preprocess,
     RecordPrivacy,
     TimedSystem,
     Tune,
@@ -70,7 +71,7 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
             first, rounds=1, seed=0, tune=Tune(), evaluate=Evaluate(),
             results="", executor=Inline(), split=Natural(), system=NoSystem(),
             secure=secured.compiled(first.secure), audit=first.audit.compiled,
-            data=replace(Digits(), mode=first.data.mode),
+            data=replace(Digits(), mode=first.data.mode, preprocess=Preprocess()),
         )
     )  # fmt: skip
     spec = Spec(tuple(federation.shape), federation.kind, federation.classes, event_times(first, federation))

@@ -110,8 +110,9 @@ def marking(oracle: Oracle) -> Oracle:
 
         return question
 
-    once = {name: marked(name, _FORWARD) for name in ("loss", "full_loss", "features")}
-    thrice = {name: marked(name, _BACKWARD) for name in ("gradient", "full_gradient", "penalised")}
+    once: dict[str, Any] = {name: marked(name, _FORWARD) for name in ("loss", "full_loss", "features")}
+    slopes = ("gradient", "full_gradient", "penalised")
+    thrice: dict[str, Any] = {name: marked(name, _BACKWARD) for name in slopes}
 
     def second(ask: Callable[..., Any], passes: float) -> Callable[..., Any]:
         """A question about all rows: `passes` forward, by every parameter."""
@@ -127,7 +128,13 @@ def marking(oracle: Oracle) -> Oracle:
         shared = shared._replace(
             survey=second(shared.survey, _OUTER), curvature=second(shared.curvature, _OUTER)
         )
-    return oracle._replace(**once, **thrice, curvature=second(oracle.curvature, _OUTER), shared=shared)
+
+    def histograms(model: Any, batches: Any, growing: Any) -> Any:
+        mark(model, batches.window.rows.astype(jnp.float32) * _FORWARD)  # besides it is additions
+        return oracle.histograms(model, batches, growing)
+
+    curvature = second(oracle.curvature, _OUTER)
+    return oracle._replace(**once, **thrice, curvature=curvature, shared=shared, histograms=histograms)
 
 
 def mark(model: Any, passes: Any) -> None:

@@ -85,9 +85,13 @@ def widths(
     fits = min(tuning.step_flops / max(step_flops, 1), tuning.step_bytes / touched, tuning.widest)
     target = max(1, int(fits))
     if algorithm.exact:
-        # Loops over all rows of a client, whose sums may be large: one client at a time. A row's x x', twice.
-        batch, target = local.LONG_SLICE, 1
-        step_flops = 4 * task.flops**2 * batch
+        # Loops over all rows of a client, whose sums may be large: one client at a time.
+        batch, target, grows = local.LONG_SLICE, 1, task.boosted
+        # A row's x x', twice; or its derivatives at every node, by bins.
+        sums = 4 * task.flops**2
+        if grows is not None:
+            sums = 4 * grows.features * grows.bins * 2 ** (grows.depth - 1) + task.flops * 2**grows.depth
+        step_flops = sums * batch
     steps = opt.steps or opt.epochs * max(1, rows / clients / batch)
     if algorithm.exact:
         steps = max(1, rows / clients / batch)

@@ -15,6 +15,7 @@ from fedsim.tasks.linear import linear
 from fedsim.tasks.logistic import logistic
 from fedsim.tasks.mlp import mlp
 from fedsim.tasks.survival_discrete import survival_discrete
+from fedsim.tasks.trees import trees
 from fedsim.tasks.two_part import two_part
 
 Builder = Callable[..., Task]  # (a TaskConfig, Spec, dtype)
@@ -28,6 +29,7 @@ TASKS: dict[str, Builder] = {
     "cnn": cnn,
     "cox": cox,
     "survival_discrete": survival_discrete,
+    "trees": trees,
 }
 
 __all__ = ["TASKS", "build", "register_task"]

@@ -134,6 +134,12 @@ TASKS: dict[str, Law] = {
         losses(config.Cnn(channels=(2, 3), dense=4, dropout=(0.5, 0.5)), training=True),
         1e-5,
     ),
+    "trees: without a leaf grown all is a coin": Law(
+        losses(config.Trees(trees=2, depth=2), drawn=False),
+        lambda folder: np.full(6, np.log(2)),
+        losses(config.Trees(trees=2, depth=2)),
+        1e-6,
+    ),
     "cox: without ties Efron is Breslow": Law(
         losses(config.Cox(ties="efron"), "survival"),
         losses(config.Cox(ties="breslow"), "survival"),

@@ -91,6 +91,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "lgfedavg": {"algorithm": {"personal": ["dense/0"]}},
     "fedala": {"algorithm": {"personal": ["dense/1"]}},
     "newton": {"task": "logistic"},
+    "boosting": {"task": {"name": "trees", "trees": 25, "depth": 4, "bins": 32}},
 }
 QUESTIONS: dict[str, dict[str, Any]] = {
     "privacy": {"privacy": "gaussian", "algorithm": {"weighting": "uniform"}},
@@ -114,7 +115,8 @@ def facts(name: str) -> Facts:
     own = NEEDED.get(name, {})
     task = own.get("task", PERCEPTRON)
     found = asked(name, own)
-    model = asked("fedavg", {"task": task}).down_bytes
+    # Of trees nothing but boosting makes a model.
+    model = 4 * found.parameters if name == "boosting" else asked("fedavg", {"task": task}).down_bytes
     # Of what reaches no server there is nothing to protect, to combine or to wait for.
     alone = found.pooled or found.up_bytes == 0
     works = tuple("-" if alone else runs(name, own, changes) for changes in QUESTIONS.values())

@@ -7,7 +7,17 @@ structure that an algorithm reads beside its numbers. IDENTITIES: "algorithm: wh
 
 from typing import Any
 
-from tests.golden import adapted, averaging, contrastive, decentralised, exact, late, personal, servers
+from tests.golden import (
+    adapted,
+    averaging,
+    boosted,
+    contrastive,
+    decentralised,
+    exact,
+    late,
+    personal,
+    servers,
+)
 from tests.golden.identity import Identity
 from tests.golden.reference import Method
 
@@ -15,6 +25,7 @@ FAMILIES: tuple[Any, ...] = (
     averaging,
     servers,
     exact,
+    boosted,
     contrastive,
     personal,
     late,

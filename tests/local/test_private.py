@@ -281,6 +281,7 @@ def test_two_rounds_agree_with_a_loop_over_rows() -> None:
 
 REFUSED = {
     "agnostic": "algorithm=agnostic asks for the loss of all rows",
+    "boosting": "algorithm=boosting asks for histograms of derivatives",
     "fedala": "many steps on a share of a client's rows",
     "fedbn": "batch statistics mix rows",
     "ifca": "algorithm=ifca asks for the loss of all rows",

@@ -49,6 +49,10 @@ DEFAULTS: dict[str, Any] = {
 NEEDED: dict[str, dict[str, Any]] = {
     "pooled": {"world": "all"},  # one client holds all rows
     "newton": {"world": "all"},
+    "boosting": {
+        "world": "all",
+        "task": {"name": "trees", "trees": 2, "depth": 2, "bins": 8, "l2": 0.5},
+    },
     "pfedme": {"algorithm": {"name": "pfedme", "lam": 2.0}},  # 15 is too steep for this step size
     "fedper": {"algorithm": {"name": "fedper", "personal": ["head/bias"]}},
     "lgfedavg": {"algorithm": {"name": "lgfedavg", "personal": ["head/kernel"]}},

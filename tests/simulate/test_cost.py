@@ -15,6 +15,7 @@ ONE_GRADIENT = Work(3, 0)
 WORK: dict[str, Work] = {
     "agnostic": Work(3, 1),  # the loss of the server's model on all rows
     "apfl": Work(6, 0),  # of the shared model, and of the mixture
+    "boosting": Work(0, 1),  # the trees there are
     "ditto": Work(6, 0),  # of both models
     "fedrep": Work(6, 0),  # of the head, then of the body
     "fedsam": Work(6, 0),  # at y, and where its gradient points

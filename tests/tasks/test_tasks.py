@@ -37,6 +37,8 @@ CASES = {
     "cnn": (config.Cnn(channels=(3, 4), dense=5, projection=2), PICTURE),
     "cnn-norm": (config.Cnn(channels=(3, 4), dense=5, batch_norm=True), PICTURE),
     "cox": (config.Cox(l2=0.1), TIMES),
+    "trees-binary": (config.Trees(trees=3, depth=2, bins=4), BINARY),
+    "trees-number": (config.Trees(trees=2, depth=3, bins=4), NUMBER),
     "discrete": (config.SurvivalDiscrete(bins=3, horizon=3.0), TIMES),
     "discrete-deep": (config.SurvivalDiscrete(hidden=(4,), horizon=5.0, proportional=False), TIMES),
 }

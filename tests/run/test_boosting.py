@@ -1,0 +1,228 @@
+# mypy: disable-error-code="arg-type, index, operator, union-attr"
+"""Boosted trees from histograms: the forest of pooled rows, beside scikit-learn's, and what is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from fedsim import data
+from fedsim.algorithms.boosting import splits
+from fedsim.base import RequestError
+from fedsim.config import Boosting, HeartDisease, Preprocess
+from fedsim.data.federation import Federation, gather
+from fedsim.tasks.trees import REACH, ends
+from tests.simulate import small
+
+LONG = ("regression", "float32")
+FEATURES = 4
+KEPT: dict[str, Any] = {"preprocess": {"scope": "federated", "impute": "keep"}}
+
+
+def rows(n: int, kind: str = "binary", seed: int = 0, clients: int = 5, gone: float = 0.1) -> Federation:
+    """Uneven clients whose labels hang on a product of two features and on whether a third is missing."""
+    rng = np.random.default_rng(seed)
+    owner = rng.choice(clients, n, p=rng.dirichlet(np.full(clients, 2.0)))
+    x = rng.normal(size=(n, FEATURES)) * (1, 5, 1, 1) + (0, 40, 0, 0)
+    x[:, 3] = np.round(x[:, 3])  # few values
+    missing = rng.random(n) < gone
+    eta = 3 * np.sign(x[:, 0] * (x[:, 1] - 40)) + 1.5 * missing
+    x[missing, 2] = np.nan
+    y = eta + (rng.logistic(size=n) if kind == "binary" else rng.normal(size=n))
+    labels = (y > 0).astype(np.int32) if kind == "binary" else y.astype(np.float32)
+    columns = {"x": x.astype(np.float32), "y": labels, "weight": rng.integers(0, 4, n).astype(np.float32)}
+    classes = 2 if kind == "binary" else 0
+    return of([f"region {k}" for k in owner], kind, classes, columns)
+
+
+def of(owner: Any, kind: Any, classes: int, columns: dict[str, Any]) -> Federation:
+    return gather(owner, columns, kind=kind, classes=classes, licence="none", source="test")
+
+
+def grown(fed: Federation, trees: int, task: Any = (), rounds: int = 0, **changes: Any) -> small.Trained:
+    """The forest that `trees` times `depth` rounds, and the first, grow."""
+    forest: dict[str, Any] = {"name": "trees", "trees": trees, "depth": 3, "bins": 16, "l2": 1.0} | dict(task)
+    changes = {"data": KEPT, "split": {"test": 0.3}} | changes
+    every = rounds or 1 + trees * forest["depth"]
+    e = small.experiment(**{"algorithm": "boosting", "task": forest, "rounds": every} | changes)
+    return small.train([small.lane(e, fed)], fed)
+
+
+@pytest.mark.parametrize("case", ["binary", "regression", "float32"])
+def test_the_forest_is_that_of_pooled_rows(case: str) -> None:
+    """Edges bit for bit, the same splits, and leaves up to rounding."""
+    kind = "regression" if case == "regression" else "binary"
+    numerics = {"numerics": {"dtype": "float64", "x64": True, "block": None, "group": None}}
+    fed = rows(600, kind)
+    pooled = of(["all"] * fed.rows, kind, fed.classes, fed.columns)
+    with jax.enable_x64(case != "float32"):
+        a, b = (
+            grown(some, 6, split={"test": 0.0}, **({} if case == "float32" else numerics)).models[0][0].params
+            for some in (fed, pooled)
+        )
+    # Some float32 sums differ by more than what two splits of few rows gain.
+    first = 2 if case == "float32" else 6
+    for name in ("feature", "threshold", "missing"):
+        np.testing.assert_array_equal(a[name][:first], b[name][:first])
+    tolerance = 1e-4 if case == "float32" else 1e-11
+    np.testing.assert_allclose(a["leaf"][:first], b["leaf"][:first], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(a["base"], b["base"], rtol=tolerance)
+    assert len({*np.asarray(a["feature"]).ravel()}) > 1 and {*np.asarray(a["missing"]).ravel()} == {0, 1}
+
+
+def parts(trained: small.Trained, fed: Federation) -> tuple[Any, ...]:
+    """(x, y, weights) of the training rows, the same of the test rows, and their scores."""
+    part = trained.engine.lanes[0].clients
+    found: list[Any] = []
+    for which in ("train", "test"):
+        at, _ = part.part(which)
+        found.append(tuple(fed.columns[name][at] for name in ("x", "y", "weight") if name in fed.columns))
+    return *found, trained.scores()[0]
+
+
+def theirs(**options: Any) -> Any:
+    fixed: dict[str, Any] = {"max_leaf_nodes": None, "early_stopping": False, "min_samples_leaf": 1}
+    return HistGradientBoostingClassifier(**fixed, random_state=0, **options)
+
+
+@pytest.mark.long
+def test_interactions_are_found_as_scikit_learn_finds_them() -> None:
+    fed = rows(3000)
+    trained = grown(fed, 20)
+    (x, y, weight), (x_test, y_test, _), score = parts(trained, fed)
+    other = theirs(max_iter=20, max_depth=3, max_bins=16, l2_regularization=1.0).fit(x, y, weight)
+    mine, reference = (roc_auc_score(y_test, s) for s in (score, other.predict_proba(x_test)[:, 1]))
+    straight = LogisticRegression().fit(np.nan_to_num(x), y, weight)
+    assert roc_auc_score(y_test, straight.predict_proba(np.nan_to_num(x_test))[:, 1]) < 0.65
+    # Their bins are quantiles of rows alone, and lie elsewhere; a standard error on these rows is 0.01.
+    assert mine > 0.9 and abs(mine - reference) < 0.01
+
+
+@pytest.mark.long
+def test_heart_disease_as_scikit_learn_has_it() -> None:
+    fed = data.load(HeartDisease(preprocess=Preprocess(impute="keep")))
+    found = []
+    for seed in range(5):
+        trained = grown(fed, 40, seed=seed)
+        train, test, score = parts(trained, fed)
+        other = theirs(max_iter=40, max_depth=3, l2_regularization=1.0).fit(*train)
+        found.append([roc_auc_score(test[1], s) for s in (score, other.predict_proba(test[0])[:, 1])])
+    mine, reference = np.mean(found, axis=0)
+    assert mine > 0.85 and abs(mine - reference) < 0.01, found
+
+
+@pytest.mark.long
+def test_missing_values_go_where_they_lower_the_loss() -> None:
+    """The label is whether a value is missing: one split, which no filled-in value could make."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 2)).astype(np.float32)
+    y = (rng.random(200) < 0.4).astype(np.int32)
+    x[y == 1, 1] = np.nan
+    fed = of([f"region {k % 3}" for k in range(200)], "binary", 2, {"x": x, "y": y})
+    params = grown(fed, 1, {"depth": 1, "bins": 4}).models[0][0].params
+    assert (params["feature"][0, 0], params["threshold"][0, 0], params["missing"][0, 0]) == (1, REACH, 0)
+    low, high = params["leaf"][0]
+    assert low < 0 < high
+
+
+@pytest.mark.long
+def test_rounds_beyond_the_last_tree_change_nothing() -> None:
+    fed = rows(200)
+    small.assert_same_bits(*(grown(fed, 2, rounds=r).states[0].server for r in (7, 9)))
+    half = grown(fed, 2, rounds=5)
+    assert np.any(half.models[0][0].params["leaf"][1]) and half.scores()[0].std() > 0
+    assert half.states[0].server.growing.round == 5
+
+
+@pytest.mark.long
+def test_few_values_are_told_apart_however_rare() -> None:
+    """One row in 400 has another value, which decides its label."""
+    x = np.zeros((800, 2), np.float32)
+    x[:, 0] = np.random.default_rng(0).normal(size=800)
+    x[[5, 405], 1] = 1
+    y = x[:, 1].astype(np.float32)
+    fed = of([f"region {k % 4}" for k in range(800)], "regression", 0, {"x": x, "y": y})
+    trained = grown(fed, 1, {"depth": 1, "bins": 8, "l2": 0.0}, split={"test": 0.0})
+    params = trained.models[0][0].params
+    assert params["feature"][0, 0] == 1
+    np.testing.assert_allclose(np.ptp(params["leaf"][0]), 0.1, rtol=1e-4)
+
+
+def test_the_grid_is_narrow_at_zero_which_is_no_end() -> None:
+    grid = ends(64)
+    assert len(grid) == 64 and grid[-1] == REACH and grid[0] == pytest.approx(-REACH)
+    width = np.diff(grid)
+    assert width.argmin() == 31 and grid[31] == pytest.approx(-grid[32])
+
+
+def test_splits_by_hand() -> None:
+    """Two bins and missing values: gains of all four ways to part them, eq. 7."""
+    cells = np.array([[[[-3.0, 2.0], [2.0, 1.0], [4.0, 3.0]]]], np.float32)
+
+    def gain(a: Any, b: Any) -> float:
+        def score(s: Any) -> float:
+            return float(s[0] ** 2 / (s[1] + 0.5))
+
+        return (score(a) + score(b) - score(a + b)) / 2
+
+    low, high, none = cells[0, 0]
+    ways = {(0, 1): (low + none, high), (0, 0): (low, high + none), (1, 0): (low + high, none)}
+    best = max(ways, key=lambda way: gain(*ways[way]))
+    found = splits(jnp.asarray(cells), 0.5, Boosting())
+    assert (int(found.bin[0]), int(found.missing[0])) == best == (0, 0)
+    a, b = ways[best]
+    np.testing.assert_allclose(found.values[0], [-a[0] / (a[1] + 0.5), -b[0] / (b[1] + 0.5)], rtol=1e-6)
+    # Too light a side, or too small a gain, and all rows go to the first child.
+    for cfg in (Boosting(min_child_weight=4.5), Boosting(gamma=gain(a, b) * 1.01)):
+        none_found = splits(jnp.asarray(cells), 0.5, cfg)
+        assert (int(none_found.bin[0]), int(none_found.missing[0])) == (1, 1)
+        np.testing.assert_allclose(none_found.values[0], [-3 / 6.5] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"algorithm": "fedavg", "task": {"name": "trees"}},
+            "has no gradient.*algorithm=boosting",
+        ),
+        ({"task": {"name": "logistic"}}, "algorithm=boosting grows trees.*task=logistic has none"),
+        ({"task": {"name": "trees", "depth": 9}}, r"task.depth must be in \[1, 8\], got 9"),
+        ({"task": {"name": "trees", "bins": 1}}, r"task.bins must be in \[2, 256\], got 1"),
+        ({"data": {"preprocess": {"standardise": False}}}, "set data.preprocess.standardise=true"),
+        (
+            {"algorithm": "fedavg", "data": KEPT},
+            "impute=keep leaves missing.*task=logistic takes none",
+        ),
+        ({"channel": "qsgd"}, "channel=qsgd sends messages that are no longer exact"),
+        ({"privacy": "gaussian"}, "privacy=gaussian bounds or noises"),
+        ({"secure": "bonawitz"}, "secure=bonawitz sums numbers in fixed point"),
+        (
+            {"aggregator": "median"},
+            "aggregator=median takes.*algorithm=boosting takes none",
+        ),
+        ({"world": {"name": "uniform", "cohort": 2}}, "some may be missing.*world=all"),
+        ({"numerics": {"dtype": "bfloat16"}, "task": {"trees": 200}}, "counts to 256; set numerics.dtype"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        small.engine([small.lane(small.experiment(**{"algorithm": "boosting"} | changes))])
+
+
+def test_labels_that_trees_cannot_predict_are_refused() -> None:
+    fed = rows(60)
+    timed = fed.columns | {"time": np.ones(60, np.float32)}
+    for kind, classes, columns, message in (
+        ("multiclass", 3, fed.columns, "this data's label has 3"),
+        ("survival", 2, timed, "task=cox"),
+    ):
+        other = replace(fed, kind=kind, classes=classes, columns=columns)
+        with pytest.raises(RequestError, match=message):
+            small.engine([small.lane(small.experiment(algorithm="boosting"), other)], other)
