@@ -14,6 +14,7 @@ from fedsim.report.gain import gain
 from fedsim.report.heat import heat
 from fedsim.report.reach import reach
 from fedsim.report.rows import Rows
+from fedsim.report.size import size
 from fedsim.report.spec import FigureSpec, ReportSpec
 from fedsim.report.tables import leave_out, sources
 from fedsim.report.wins import wins
@@ -28,6 +29,7 @@ KINDS: dict[str, Draw] = {
     "calibration": calibration,
     "benefit": benefit,
     "wins": wins,
+    "size": size,
 }
 
 

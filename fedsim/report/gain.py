@@ -70,9 +70,7 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     }
     methods = in_plan({method for _, method in pairs}, spec, rows)
     sites = sorted({site for site, _ in pairs}, key=lambda s: (-_mean_gain(s, ends), str(s)))
-    sizes = observe(
-        rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=_of_baseline(spec)
-    )
+    sizes = observe(rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=of_baseline(spec))
     metric, baseline = say(spec.metric, labels), say(spec.baseline, labels)
 
     ticks = [_site(site, spec, pairs, sizes, labels) for site in sites]
@@ -128,7 +126,7 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
         for s, tick in enumerate(ticks):
             for i, line in enumerate(tick.splitlines()):
                 beside(ax, line, (s, 0), (0, -14 - 11 * i), ("data", "axes fraction"), ha="center")
-    ax.set_ylabel(_gain_words(spec, metric, baseline))
+    ax.set_ylabel(gain_words(spec, metric, baseline))
     ax.set_title(spec.title or f"{metric}: each method against {baseline}, by {say(spec.source, labels)}")
     count = {len(seeds) for seeds in pairs.values() if seeds}
     caption(
@@ -155,7 +153,7 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     )
 
 
-def _of_baseline(spec: FigureSpec) -> dict[str, Any]:
+def of_baseline(spec: FigureSpec) -> dict[str, Any]:
     return {**spec.where, spec.by: spec.baseline}
 
 
@@ -181,7 +179,7 @@ def _site(
     return "\n".join(lines)
 
 
-def _gain_words(spec: FigureSpec, metric: str, baseline: str) -> str:
+def gain_words(spec: FigureSpec, metric: str, baseline: str) -> str:
     if direction(spec.metric):
         return f"Difference in {metric} to {baseline}"
     if spec.metric in TARGET:

@@ -25,6 +25,7 @@ config.yaml, or one of `metric`, `set`, `aggregate`, `site`, `client`, `subgroup
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ from fedsim.report.intervals import Method, OverSeeds
 # Dimensions found inside a run; all others are choices of the sweep or options of the run.
 NAMED = ("site", "client", "subgroup", "gap")  # levels with a row for each of several names
 INSIDE = ("metric", "set", "aggregate", *NAMED, "round")
-Kind = Literal["gain", "convergence", "against", "heat", "target", "calibration", "benefit", "wins"]
+Kind = Literal["gain", "convergence", "against", "heat", "target", "calibration", "benefit", "wins", "size"]
 # What is counted, not computed: the same on every device.
 COUNTED = (
     *("n", "positives", "cohort", "bytes_up", "bytes_down", "aborted_rounds"),
@@ -79,6 +80,18 @@ class Over:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shapley:
+    """over: the choice of the sweep whose labels are coalitions, members joined by `+`; empty: the metric
+    without anyone, by definition: 0.5 for AUROC, which a model has that knows nothing."""
+
+    over: str
+    empty: float
+
+    def __post_init__(self) -> None:
+        require(isfinite(self.empty), f"shapley.empty must be a number, got {self.empty}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableSpec:
     """One table; `from` in YAML is `level` here.
 
@@ -99,6 +112,7 @@ class TableSpec:
       predictions (pooled or by client, at the last round); or over both.
     strata: choices of the sweep over which a cell takes the mean, each value with equal weight; intervals
       then draw seeds again within each (interval: bootstrap).
+    shapley: instead of values of coalitions, what each member brings; see `fedsim.report.shapley`.
     """
 
     name: str
@@ -118,6 +132,7 @@ class TableSpec:
     published: tuple[Published, ...] = ()
     reference: dict[str, Any] = field(default_factory=dict)
     strata: tuple[str, ...] = ()
+    shapley: Shapley | None = None
 
     def __post_init__(self) -> None:
         require(self.rows, f"table {self.name}: rows must name at least one dimension")
@@ -141,6 +156,17 @@ class TableSpec:
         require(
             not self.strata or self.interval == "bootstrap",
             f"table {self.name}: a mean over strata needs interval: bootstrap, got {self.interval}",
+        )
+        require(
+            self.shapley is None or self.shapley.over in {*self.rows, *self.columns} - {*INSIDE},
+            f"table {self.name}: shapley.over is a choice of the sweep among rows or columns, "
+            f"got {self.shapley.over if self.shapley else None}",
+        )
+        require(
+            self.shapley is None
+            or (self.interval in ("t", "bootstrap") and not (self.over or self.strata or self.reference)),
+            f"table {self.name}: shapley takes interval: t or bootstrap, and no over, strata or reference; "
+            "leave these out",
         )
         over_patients = self.interval in ("patients", "both")
         require(
@@ -177,9 +203,9 @@ class FigureSpec:
       metric by `by` and `x`, or `metrics` by `by`; `target`: what it takes to reach `target`;
       `calibration`: shares of positives by predicted probability, in `bins` and smooth; `benefit`: net
       benefit by the probability from which on one acts, up to `most`; `wins`: how often each method is
-      better than each other.
+      better than each other; `size`: `gain` by the site's number of test rows.
     by: the dimension that is told apart by colour, or stands down the page.
-    level: as in a table; null: `site` for gain, else `pooled`.
+    level: as in a table; null: `site` for gain and size, else `pooled`.
     """
 
     name: str
@@ -200,9 +226,11 @@ class FigureSpec:
     def __post_init__(self) -> None:
         one, several = NAMED, ("pooled", "mean", "weighted_mean", "worst")
         allowed: tuple[str, ...] = one + several
-        if self.kind in ("gain", "convergence", "target", "calibration", "benefit"):
+        if self.kind in ("gain", "size", "convergence", "target", "calibration", "benefit"):
             stored = ("pooled",)
-            allowed = {"gain": one, "calibration": stored, "benefit": stored}.get(self.kind, several)
+            allowed = {"gain": one, "size": one, "calibration": stored, "benefit": stored}.get(
+                self.kind, several
+            )
         if self.kind == "heat":
             require(
                 (self.x is not None) != bool(self.metrics),
@@ -230,12 +258,12 @@ class FigureSpec:
 
     @property
     def source(self) -> Level:
-        return self.level or ("site" if self.kind == "gain" else "pooled")
+        return self.level or ("site" if self.kind in ("gain", "size") else "pooled")
 
     @property
     def columns(self) -> set[str]:
         """What it takes of the rows."""
-        more = {"gain": ("n",), "target": ("bytes_up", "bytes_down", "simulated_seconds")}
+        more = {"gain": ("n",), "size": ("n",), "target": ("bytes_up", "bytes_down", "simulated_seconds")}
         return {*(self.metrics or (self.metric,)), *more.get(self.kind, ())}
 
 

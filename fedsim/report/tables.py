@@ -9,7 +9,7 @@ from typing import Any
 
 from fedsim.base import RequestError, require
 from fedsim.metrics import RANGE, TARGET, badness, direction
-from fedsim.report import few, patients, reference
+from fedsim.report import few, patients, reference, shapley
 from fedsim.report.intervals import Interval, cut
 from fedsim.report.notes import DIVERGED, notes, published_notes
 from fedsim.report.over import observe_over
@@ -84,7 +84,12 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
     )
     found = merge(by_stratum, len(spec.strata))
     seeds = Seeds(rows, spec, dimensions)
-    keys = [*found, *seeds.lost_keys(spec.metrics)]
+    lost = seeds.lost_keys(spec.metrics)
+    behind = {key: seeds.behind(key) for key in found}
+    if game := spec.shapley:
+        shapley.same_rows(rows, spec, game, dimensions)
+        found, lost = shapley.by_player(game, dimensions, found), []
+    keys = [*found, *lost]
     if not keys:
         raise NoRuns(f"no run fits where {spec.where}; loosen it, or run the sweep first")
     order = _Order(spec, rows)
@@ -97,6 +102,8 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
 
     def made(key: Key) -> Cell:
         cell = _cell(key, found.get(key, {}), seeds, spec, str(key[at]), draws.get(key))
+        if game:
+            cell = replace(cell, runs=shapley.runs_of(game, dimensions, behind, key))
         count = events.get(key[:at] + key[at + 1 :], few.ENOUGH)
         return replace(cell, few=count) if count < few.ENOUGH and str(key[at]) not in COUNTED else cell
 
@@ -141,6 +148,7 @@ def _build(rows: Rows, spec: TableSpec, labels: Mapping[str, str], footnote: lis
         notes=tuple(
             notes(rows, spec, labels, cells, row_keys, column_keys, counts)
             + reference.notes(spec, labels, paired)
+            + ([shapley.note(game)] if game else [])
             + published_notes(spec, labels, keyed, published, absent, dimensions)
             + footnote
         ),
@@ -194,6 +202,8 @@ def _cell(
 
 def _bounds(spec: TableSpec, metric: str) -> tuple[float, float]:
     """What a value can be."""
+    if spec.shapley:
+        return -math.inf, math.inf
     return (0.0, math.inf) if _spread(spec) else RANGE.get(metric, (-math.inf, math.inf))
 
 

@@ -66,3 +66,15 @@ def test_labels_of_lines_do_not_touch() -> None:
     assert all(b - a >= 10 - 1e-9 for a, b in pairwise(places))
     assert places[0] >= 0 and places[-1] <= 100
     assert places[:3] == pytest.approx([148 / 3 - 10, 148 / 3, 148 / 3 + 10])
+
+
+def test_gain_by_size_stands_at_each_sites_rows(tmp_path: Path, experiment: Any) -> None:
+    from fedsim.report.figures import figures
+
+    spec = declared.parse({"figures": [{"name": "g", "kind": "size", "where": {"algorithm": "fedavg"}}]})
+    rows = report.read(tmp_path / "store", experiment)
+    (drawn,) = figures(rows, spec)
+    lines = drawn.files()["g.csv"].decode().splitlines()
+    assert lines[0] == "site,algorithm,seed,n,gain" and len(lines) == 7
+    site, _, seed, n, gain = lines[-1].split(",")
+    assert (site, seed, float(n)) == ("Small", "2", 40.0) and float(gain) == pytest.approx(0.22)
