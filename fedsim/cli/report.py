@@ -1,4 +1,4 @@
-"""fedsim report: one HTML page of a sweep, from stored rows."""
+"""fedsim report: one HTML page of a sweep, from stored rows; --decision: what a board asks of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from fedsim.base import INCOMPLETE, SUCCESS, require
-from fedsim.cli import requested
-from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
+from fedsim.cli import decision, requested
+from fedsim.cli.arguments import Options, Parser, add_json, add_name, add_quiet
 from fedsim.cli.requested import Request
 
 WATTS = 100.0  # what a device is taken to draw; no device's data sheet
@@ -20,12 +20,23 @@ def describe(parser: Parser) -> None:
     parser.add_argument(
         "--watts", type=float, default=WATTS, help=f"power of a device for the energy estimate ({WATTS:g})"
     )
+    parser.add_argument(
+        "--decision", action="store_true", help="the question in decision.yaml: gain, privacy, cost, sureness"
+    )
+    parser.add_argument(
+        "--language", choices=("both", "en", "sv"), default="both", help="of --decision; default: both"
+    )
+    add_json(parser)
     add_quiet(parser)
 
 
 def main(options: Options) -> int:
     require(0 < options.watts < float("inf"), f"--watts must be > 0 and finite, got {options.watts:g}")
+    for given, flag in ((options.json, "--json"), (options.language != "both", "--language")):
+        require(options.decision or not given, f"{flag} goes with --decision; add it, or leave {flag} out")
     request = requested.by_name(options)
+    if options.decision:
+        return decision.write(request, options, _commands(request, options))
     folder = request.sweep.folder
     assert folder is not None
     spec = folder / "tables.yaml"
@@ -59,4 +70,6 @@ def _commands(request: Request, options: Options) -> list[str]:
     asked = [options.name, *["--reduced"] * request.reduced, *options.overrides]
     asked += [word for module in options.modules for word in ("--with", module)]
     watts = [] if options.watts == WATTS else ["--watts", f"{options.watts:g}"]
-    return [shlex.join(["fedsim", "sweep", *asked]), shlex.join(["fedsim", "report", *asked, *watts])]
+    decided = ["--decision"] * options.decision
+    report = ["fedsim", "report", *asked, *decided, *watts]
+    return [shlex.join(["fedsim", "sweep", *asked]), shlex.join(report)]

@@ -30,6 +30,7 @@ __all__ = [
     "Rows",
     "Table",
     "check",
+    "publish",
     "read",
     "tables",
     "write",

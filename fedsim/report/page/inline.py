@@ -14,14 +14,18 @@ _COLOURS = {"#ffffff": "paper", "#000000": "ink", GREY: "dim", "#e6e6e6": "line"
 
 def figure(drawing: Drawing) -> str:
     """`<figure>` with the drawing, and its numbers as a list."""
+    listed = "".join(f"<li>{escape(mark.text)}</li>" for mark in drawing.marks)
+    numbers = f"<details><summary>Numbers</summary><ul>{listed}</ul></details>" if listed else ""
+    return f'<figure id="figure-{escape(drawing.name)}">{picture(drawing)}{numbers}</figure>'
+
+
+def picture(drawing: Drawing) -> str:
+    """The `<svg>` with a place to point at for every number."""
     marks = "".join(
         f'<circle class="mark" cx="{m.x}" cy="{m.y}" r="{REACH}" data-text="{escape(m.text)}"/>'
         for m in drawing.marks
     )
-    listed = "".join(f"<li>{escape(mark.text)}</li>" for mark in drawing.marks)
-    numbers = f"<details><summary>Numbers</summary><ul>{listed}</ul></details>" if listed else ""
-    picture = svg(drawing).replace("</svg>", f'<g class="marks">{marks}</g></svg>')
-    return f'<figure id="figure-{escape(drawing.name)}">{picture}{numbers}</figure>'
+    return svg(drawing).replace("</svg>", f'<g class="marks">{marks}</g></svg>')
 
 
 def svg(drawing: Drawing) -> str:

@@ -6,7 +6,7 @@ const root = document.documentElement;
 const theme = document.getElementById("theme");
 const isDark = () =>
   root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-const nameTheme = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
+const nameTheme = () => { theme.textContent = isDark() ? theme.dataset.light : theme.dataset.dark; };
 theme.hidden = false;
 theme.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; nameTheme(); });
 nameTheme();
