@@ -1,7 +1,7 @@
 import json
 
 PROMISED = [
-    "run", "status", "error", "model_sha256", "rounds", "metrics", "coefficients", "seconds",
+    "run", "status", "error", "model_sha256", "rounds", "metrics", "coefficients", "regression", "seconds",
     "seconds_per_round", "privacy", "audit",
 ]  # fmt: skip
 
