@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from statistics import fmean
 from typing import IO, Any
 
 import yaml
 
-from fedsim import plan, resources
-from fedsim.base import FAILED, SUCCESS, Interrupted, RequestError, build, require, to_dict
-from fedsim.cli import output, requested, stopping
+from fedsim import resources
+from fedsim.base import FAILED, SUCCESS, RequestError, build, require, to_dict
+from fedsim.cli import output, requested, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
-from fedsim.config import Experiment, RayExecutor
+from fedsim.config import RayExecutor
 from fedsim.config.slurm import SlurmConfig
 
 OPTION = "slurm"
-THIS_FEDSIM = (sys.executable, "-m", "fedsim.cli")
 
 
 def describe(parser: Parser) -> None:
@@ -37,7 +33,7 @@ def describe(parser: Parser) -> None:
 
 
 def main(options: Options) -> int:
-    asked = shlex.join(["fedsim", "submit", options.name, *_flags(options), *options.overrides])
+    asked = shlex.join(["fedsim", "submit", options.name, *tasks.flags(options), *options.overrides])
     cfg, options.overrides = settings(options.overrides)
     request = requested.by_name(options)
     _check_nodes(cfg, request)
@@ -60,29 +56,9 @@ def main(options: Options) -> int:
     if not missing:
         print(", ".join([*said, "nothing to submit"]), file=options.out)
         return SUCCESS
-    experiments = {run: request.cells[run].experiment for run in missing}
-    together = _begun(request, experiments, slurm.earlier(parent))
-    tasks = plan.cut(experiments, cfg.tasks, _measured(request, stored), together)
-    print(", ".join([*said, f"{len(missing)} to run in {len(tasks)} tasks"]), file=options.out, flush=True)
-
-    submission = slurm.Submission(
-        name=request.sweep.name,
-        parent=parent,
-        sweep=plan.find(options.name),
-        place=Path.cwd(),
-        command=[*(shlex.split(cfg.command) if cfg.command else THIS_FEDSIM), "sweep"],
-        rest=[
-            *(["--reduced"] if request.reduced else []),
-            *(word for path in request.modules for word in ("--with", path)),
-            *options.overrides,
-        ],
-        ray=["ray"] if cfg.command else [sys.executable, "-m", "ray.scripts.scripts"],
-        asked=asked,
-        tasks=[task.runs for task in tasks],
-        labels={run: requested.named(request.cells[run]) for run in missing},
-        threads=max(request.cells[run].experiment.numerics.threads for run in missing),
-        python_path=None if cfg.command else _python_path(),
-    )
+    submission = tasks.submission_of(options, cfg, request, missing, asked, stored)
+    said.append(f"{len(missing)} to run in {len(submission.tasks)} tasks")
+    print(", ".join(said), file=options.out, flush=True)
     files = submission.files(cfg)
     if options.dry_run:
         _show(options.out, files)
@@ -90,9 +66,9 @@ def main(options: Options) -> int:
     ResultStore(request.store).check_writable()
     script = slurm.written(files)
     if cfg.executor == "local":
-        return _here(options, cfg, script, len(tasks), request)
+        return _here(options, cfg, script, len(submission.tasks), request)
     job = slurm.submit(script)
-    print(f"{_near(script)}: submitted as job {job}", file=options.out)
+    print(f"{tasks.near(script)}: submitted as job {job}", file=options.out)
     return SUCCESS
 
 
@@ -129,10 +105,6 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _flags(options: Options) -> list[str]:
-    return [*(["--reduced"] if options.reduced else []), *(w for m in options.modules for w in ("--with", m))]
-
-
 def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
     for cell in request.cells.values():
         executor = cell.experiment.executor
@@ -142,63 +114,18 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
         )
 
 
-def _begun(
-    request: Request, experiments: Mapping[str, Experiment], earlier: Sequence[Sequence[str]]
-) -> list[list[str]]:
-    """What is left of earlier tasks and has a checkpoint, which only the same runs side by side can use."""
-    from fedsim.store import checkpoint
-
-    keys = plan.structure_keys(experiments)
-    found: list[list[str]] = []
-    taken: set[str] = set()
-    for runs in earlier:
-        alike: dict[str, list[str]] = {}
-        for run in runs:
-            if run in experiments and run not in taken:
-                alike.setdefault(keys[run], []).append(run)
-        for group in alike.values():
-            if checkpoint.begun(request.store, group):
-                found.append(group)
-                taken.update(group)
-    return found
-
-
-def _measured(request: Request, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Structure -> mean seconds of the sweep's runs of it that are stored."""
-    timed = {r: s["seconds"] for r, s in stored.items() if s["state"] == "done" and s["seconds"] is not None}
-    took: dict[str, list[float]] = {}
-    for run, key in plan.structure_keys({run: request.cells[run].experiment for run in timed}).items():
-        took.setdefault(key, []).append(float(timed[run]))
-    return {key: fmean(seconds) for key, seconds in took.items()}
-
-
-def _python_path() -> str | None:
-    """PYTHONPATH, whichever folder the task begins in."""
-    given = os.environ.get("PYTHONPATH")
-    return os.pathsep.join(map(os.path.abspath, given.split(os.pathsep))) if given else None
-
-
 def _show(out: IO[str], files: Mapping[Path, str]) -> None:
     for path, text in files.items():
-        print(f"\n=== {_near(path)}\n{text}", file=out, end="")
+        print(f"\n=== {tasks.near(path)}\n{text}", file=out, end="")
 
 
-def _here(options: Options, cfg: SlurmConfig, script: Path, tasks: int, request: Request) -> int:
-    from fedsim import slurm
+def _here(options: Options, cfg: SlurmConfig, script: Path, count: int, request: Request) -> int:
     from fedsim.store import ResultStore
 
-    with stopping.listening() as stopped:
-        for task, code in slurm.run_here(script, tasks, cfg.workers, cfg.retries, stopped):
-            if not options.quiet:
-                ended = "done" if code == 0 else f"exit code {code}; see {_near(script.parent / 'logs')}"
-                print(f"task {task}: {ended}", file=options.out, flush=True)
-        if stopped():
-            raise Interrupted("stopped, with what was reached saved; the same command goes on from there")
+    for task, code in tasks.ended(cfg, script, count):
+        if not options.quiet:
+            ended = "done" if code == 0 else f"exit code {code}; see {tasks.near(script.parent / 'logs')}"
+            print(f"task {task}: {ended}", file=options.out, flush=True)
     states = ResultStore(request.store).states(request.cells)
     print(f"{len(states)} cells: {output.counts(states.values())}", file=options.out)
     return SUCCESS if set(states.values()) <= request.finished - {"diverged"} else FAILED
-
-
-def _near(path: Path) -> Path:
-    """Relative to the current folder where it lies there."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

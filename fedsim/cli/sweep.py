@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from fedsim import plan
 from fedsim.base import FAILED, SUCCESS, require
-from fedsim.cli import output, progress, requested, stopping, tables
+from fedsim.cli import output, progress, requested, stopping, tables, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
+
+if TYPE_CHECKING:
+    from fedsim.run import Outcome
 
 MOST_NAMED = 10  # cells named in a message
 
@@ -24,10 +28,18 @@ def describe(parser: Parser) -> None:
         metavar="FILE#TASK",
         help="one task's cells, as fedsim submit lists them; no tables",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="share the cells between so many processes of this machine; brief runs keep one thread busy",
+    )
     add_quiet(parser)
 
 
 def main(options: Options) -> int:
+    require(options.processes >= 1, f"--processes must be >= 1, got {options.processes}")
     request = requested.by_name(options)
     if options.cells:
         request = _only(request, options.cells, options.name)
@@ -47,23 +59,16 @@ def main(options: Options) -> int:
 
     errors: Mapping[str, str] = {}
     if left:
-        from fedsim.run import run_experiments
-        from fedsim.slurm import Slurm
-
-        with stopping.listening() as stopped:
-            outcome = run_experiments(
-                [request.cells[run] for run in left],
-                request.store,
-                rerun_stale=request.stale != "keep",
-                progress=progress.watch(options.quiet),
-                modules=request.modules,
-                scheduler=Slurm(),
-                stopped=stopped,
-            )
-        errors = outcome.errors
+        if options.processes > 1 and len(left) > 1:
+            begin = time.perf_counter()
+            tasks.share(options, request, left, options.processes)
+            seconds = time.perf_counter() - begin
+        else:
+            outcome = _run(options, request, left)
+            errors, seconds = outcome.errors, outcome.seconds
         states = store.states(request.cells)
-        took = output.duration(outcome.seconds)
-        print(f"{len(states)} cells: {output.counts(states.values())}, in {took}", file=options.out)
+        counted = output.counts(states.values())
+        print(f"{len(states)} cells: {counted}, in {output.duration(seconds)}", file=options.out)
     wrong = {run: state for run, state in states.items() if state not in finished - {"diverged"}}
     for run, state in list(wrong.items())[:MOST_NAMED]:
         error = errors.get(run) or (store.manifest(run)["error"] if state != "missing" else None)
@@ -79,6 +84,23 @@ def main(options: Options) -> int:
     ):
         tables.write(request, options.out, show=not options.quiet)
     return FAILED if wrong else SUCCESS
+
+
+def _run(options: Options, request: Request, left: Sequence[str]) -> Outcome:
+    """Run the cells `left` in this process."""
+    from fedsim.run import run_experiments
+    from fedsim.slurm import Slurm
+
+    with stopping.listening() as stopped:
+        return run_experiments(
+            [request.cells[run] for run in left],
+            request.store,
+            rerun_stale=request.stale != "keep",
+            progress=progress.watch(options.quiet),
+            modules=request.modules,
+            scheduler=Slurm(),
+            stopped=stopped,
+        )
 
 
 def _only(request: Request, where: str, name: str) -> Request:

@@ -25,12 +25,17 @@ class _Running:
 
 
 def run_here(
-    path: Path, tasks: int, workers: int, retries: int, stopped: Callable[[], bool]
+    path: Path,
+    tasks: int,
+    workers: int,
+    retries: int,
+    stopped: Callable[[], bool],
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, int]]:
     """Run every task of the script at `path`, `workers` at a time; yield (task, exit code) as each ends.
 
     A task that a signal killed begins again up to `retries` times. Once `stopped` says so, tasks are warned
-    as SLURM would, save what they have, and are waited for; none is started.
+    as SLURM would, save what they have, and are waited for; none is started. `look` is called meanwhile.
     """
     waiting = [(task, 0) for task in range(tasks)]
     running: list[_Running] = []
@@ -52,6 +57,7 @@ def run_here(
                     waiting.insert(0, (one.task, one.restarts + 1))
                 else:
                     yield one.task, code
+            look()
             time.sleep(_LOOK_SECONDS)
 
 

@@ -201,3 +201,16 @@ def test_the_store_holds_labels(fedsim, engine, tiny):
     store = ResultStore("results/store")
     cells = [store.manifest(run)["cell"] for run in store.ids()]
     assert sorted(cell["algorithm"] for cell in cells) == ["fedavg", "local"]
+
+
+def test_processes_that_share_the_cells_are_one_at_least_and_inline(fedsim, engine, tiny, here):
+    said = fedsim("sweep tiny --processes 0")
+    assert said.code == 2 and said.err == "fedsim: error: --processes must be >= 1, got 0\n"
+    said = fedsim("sweep tiny --processes 2 executor=ray")
+    assert said.code == 2 and "executor=ray shares each cell's clients between executor.workers" in said.err
+    assert not engine.asked and not (here / "results" / "tiny" / "slurm").exists()
+
+
+def test_a_single_cell_needs_no_second_process(fedsim, engine, tiny, here):
+    assert fedsim("sweep tiny --processes 2 seed=0 algorithm=local").code == 0
+    assert len(engine.asked) == 1 and not (here / "results" / "tiny" / "slurm").exists()
