@@ -32,7 +32,7 @@ ENGINE = KINDS | {
 # Folders and files that are about one method, or a few, and take long.
 WHOLE = {
     *("audit", "attack", "test_secure.py", "test_fltrust.py", "test_ef21.py", "test_late.py"),
-    *("test_ring.py", "test_local.py", "test_bounds.py"),
+    *("test_ring.py", "test_local.py", "test_bounds.py", "test_processes.py"),
 }
 
 

@@ -1,12 +1,13 @@
 """1,012 runs of the main job (heart_disease, 44 seeds) end to end, and what the time goes into.
 
-    python tests/benchmarks/thousand.py [--seeds N] [--untuned] [--cold] [--profile FILE]
+    python tests/benchmarks/thousand.py [--seeds N] [--untuned] [--processes N] [--cold] [--profile FILE]
 
 Runs `fedsim sweep heart_disease` in a process of its own, on two cores, into an empty store: planning,
 tuning, training, judging, storing, tables and figures. With --untuned a run trains its five folds with one
-step size, and not with four candidates for each of them before. Without --cold a small part of the sweep is
-run first, so that programs are compiled; with it, into an empty compile cache. --profile writes cProfile's
-file. The processor's seconds are printed, too.
+step size, and not with four candidates for each of them before. With --processes so many share the cells,
+each with one thread of XLA. Without --cold a small part of the sweep is run first, so that programs are
+compiled; with it, into an empty compile cache. --profile writes cProfile's file. The processor's seconds are
+printed, too.
 """
 
 from __future__ import annotations
@@ -48,10 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=44, help="23 runs each")
     parser.add_argument("--untuned", action="store_true", help="five models a run, not 25")
+    parser.add_argument("--processes", type=int, default=1, help="that share the cells")
     parser.add_argument("--cold", action="store_true", help="compile everything")
     parser.add_argument("--profile", type=Path, help="write cProfile's file of the sweep")
     asked = parser.parse_args()
     more = ["tune.grid={}"] if asked.untuned else []
+    if asked.processes > 1:
+        more += ["--processes", str(asked.processes), "numerics.threads=1"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if asked.cold:
