@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedsim.base import build, nearest, require
-from fedsim.config.estimate import MEMBERS, Asked
+from fedsim.config.estimate import MEMBERS, Asked, Quantiles, TableOne
 from fedsim.data.federation import Federation
 from fedsim.estimate.kaplan_meier import kaplan_meier
 from fedsim.estimate.logrank import logrank
@@ -41,6 +41,7 @@ def estimate(what: str, cfg: Asked, federation: Federation) -> dict[str, Any]:
         federation.features,
         f"{federation.source}: its features have no names, as in pictures, so there is nothing to estimate",
     )
-    if what == "quantiles":
-        return found | quantiles(sites, cfg)  # type: ignore[arg-type]
-    return found | table_one(sites, cfg, federation)  # type: ignore[arg-type]
+    if isinstance(cfg, Quantiles):
+        return found | quantiles(sites, cfg)
+    assert isinstance(cfg, TableOne)
+    return found | table_one(sites, cfg, federation)

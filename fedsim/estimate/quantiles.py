@@ -8,7 +8,7 @@ median is the one that `data.preprocess.impute=median` fills in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -75,7 +75,7 @@ def bisected(sites: Sequence[Site], names: Sequence[str], q: np.ndarray, post: P
     keys = {site.name: [sorted_keys(site, name) for name in names] for site in sites}  # each site's own
     for _ in range(ROUNDS):
         middle = (low + high) // 2
-        sent = post.collect(sites, lambda site, at=middle: send_counts(keys[site.name], at))  # type: ignore[misc]
+        sent = post.collect(sites, partial(_send_counts_of, keys=keys, thresholds=middle))
         enough = np.sum([message["below"] for message in sent], axis=0) > ranks
         low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
     ends = values_of(low)
@@ -96,6 +96,10 @@ def send_counts(keys: Sequence[np.ndarray], thresholds: np.ndarray) -> Message:
     at = thresholds.astype(np.uint32)
     below = [np.searchsorted(mine, at[v], side="right") for v, mine in enumerate(keys)]
     return {"below": np.array(below, np.int64)}
+
+
+def _send_counts_of(site: Site, keys: Mapping[str, Sequence[np.ndarray]], thresholds: np.ndarray) -> Message:
+    return send_counts(keys[site.name], thresholds)
 
 
 def sorted_keys(site: Site, name: str) -> np.ndarray:

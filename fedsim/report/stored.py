@@ -63,19 +63,21 @@ class Stored:
         return metrics.Absolute(np.array([self.horizon]), hazard[:, None], np.arange(len(hazard)))
 
 
+def read(run: Run, advice: str) -> pa.Table:
+    """Its predictions as they are stored. Raises RequestError, with `advice`, where it kept none."""
+    try:
+        return pq.read_table(run.folder / "predictions.parquet", use_threads=False)
+    except (OSError, pa.ArrowInvalid):
+        raise RequestError(f"run {run.id} kept no predictions, or they are damaged; {advice}") from None
+
+
 def load(run: Run, which: str) -> Stored:
     """A run's predictions of the set `which`.
 
     Raises:
       RequestError: it kept none, or they are of several classes.
     """
-    path = run.folder / "predictions.parquet"
-    try:
-        table = pq.read_table(path, use_threads=False)
-    except (OSError, pa.ArrowInvalid):
-        raise RequestError(
-            f"run {run.id} kept no predictions; run it with evaluate.predictions=true"
-        ) from None
+    table = read(run, "run it with evaluate.predictions=true")
     table = table.filter(pc.equal(table.column("set"), which))
     score, names = table.column("score"), table.column_names
     require(

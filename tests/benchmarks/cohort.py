@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,15 @@ def timed(what: str, function: Callable[[], Any]) -> None:
     print(f"{what:40} {wall:7.1f} s {spent:7.1f} s of processors")
 
 
+def drawn(cfg: HeartFailure) -> Any:
+    return table(Cohort(cfg))
+
+
 def main(patients: int = 1_000_000, of_records: int = 50_000) -> None:
     print(f"{len(os.sched_getaffinity(0))} cores")
     for outcome in ("death_1y", "survival", "readmission_100", "cost"):
         cfg = HeartFailure(regions="sweden", external=(), patients=patients, outcome=outcome)
-        timed(f"{patients:,} patients, {outcome}", lambda cfg=cfg: table(Cohort(cfg)))  # type: ignore[misc]
+        timed(f"{patients:,} patients, {outcome}", partial(drawn, cfg))
     one = Cohort(HeartFailure(regions="halland", external=(), patients=of_records))
     timed(f"records of {of_records:,} patients", lambda: records(one, 0))
 

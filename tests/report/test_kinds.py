@@ -184,7 +184,7 @@ def test_what_has_no_calibration_curve_says_so(tmp_path: Path, put: Put) -> None
     ]
     rows = pooled(tmp_path, runs)
     for algorithm, words in (
-        ("none", "kept no predictions; run it with evaluate.predictions=true"),
+        ("none", "kept no predictions, or they are damaged; run it with"),
         ("many", "predicts several classes"),
         ("two", "two runs for algorithm=two and seed 0"),
         ("gone", "no finished run has predictions"),

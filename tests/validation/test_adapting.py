@@ -80,7 +80,10 @@ def test_separated_rows_of_training_need_the_penalty():
 def test_a_network_has_a_head():
     model = replace(made.frozen(made.rows("S", 100, 34)), represent=lambda x: x[:, :1], coefficients=None)
     assert adapting.menu(model) == ("intercept", "slope", "head", "full")
-    truth = lambda x: made.score(x) + 0.9 * x[:, 0]  # noqa: E731
+
+    def truth(x):
+        return made.score(x) + 0.9 * x[:, 0]
+
     head = adapting.adapt(model, "head", made.rows("H", 4000, 35, truth=truth), 0.0)
     assert not isinstance(head, str)
     x = made.rows("T", 50, 36).x

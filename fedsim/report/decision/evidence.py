@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
+from fedsim.report import stored
 from fedsim.report.decision.spec import Arm, Decision
 from fedsim.report.rows import Rows, Run, Value, keeper
 
@@ -118,14 +118,7 @@ def predictions(run: Run, again: str) -> dict[str, Judged]:
     Raises:
       RequestError: none are kept, they are not of a binary task, or there are too few, or not finite.
     """
-    path = run.folder / "predictions.parquet"
-    try:
-        table = pq.read_table(path, use_threads=False)
-    except (OSError, pa.ArrowInvalid):
-        raise RequestError(
-            f"run {run.id} kept no predictions, or they are damaged; "
-            f"run it with evaluate.predictions=true, as in: {again}"
-        ) from None
+    table = stored.read(run, f"run it with evaluate.predictions=true, as in: {again}")
     names = table.column_names
     binary = "label" in names and pa.types.is_integer(table["label"].type) and "time" not in names
     require(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from fedsim.report.decision.markup import Numbers
 from fedsim.report.decision.sections import SECTION
-from fedsim.report.decision.words import Language
+from fedsim.report.decision.words import Language, say
+from fedsim.report.page.frame import Frame, framed, read
 
 _HERE = Path(__file__).parent
-_SHARED = _HERE.parent / "page"
 
 
 def page(document: Mapping[str, Any], language: Language, version: str) -> str:
@@ -25,17 +23,17 @@ def page(document: Mapping[str, Any], language: Language, version: str) -> str:
         for name, text in made.items()
     )
     lead = f'<p class="lead">{n.say("simulated", data=n.text(document["data"]))} {n.say("linked")}</p>'
-    parts = {key: n.say(key) for key in ("kind", "skip", "sections", "light", "dark")} | {
-        "language": language,
-        "version": escape(version),
-        "name": escape(str(document["name"])),
-        "title": n.text(document["question"]),
-        "nav": "".join(f'<a href="#{_id(name)}">{n.say(name)}</a>' for name in SECTION),
-        "main": lead + body,
-        "css": _read(_SHARED / "page.css") + _read(_HERE / "page.css"),
-        "js": _read(_SHARED / "page.js"),
-    }
-    return re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], _read(_HERE / "page.html"))
+    frame = Frame(
+        title=document["question"][language],
+        version=version,
+        kind=f"{say('kind', language)}: {document['name']}",
+        nav={_id(name): say(name, language) for name in SECTION},
+        first="answer",
+        language=language,
+        **{word: say(word, language) for word in ("skip", "sections", "light", "dark")},
+        style=read(_HERE / "page.css"),
+    )
+    return framed(frame, lead + body)
 
 
 _CLASS = {"answer": ' class="answer"'}
@@ -44,7 +42,3 @@ _CLASS = {"answer": ' class="answer"'}
 def _id(section: str) -> str:
     # The shared style leaves out #runs on paper; here every number leads to them.
     return "behind" if section == "runs" else section
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """One HTML page of a sweep, needing no network: `assemble.page` puts tables, figures, cost, origin and
-privacy into page.html, page.css and page.js. Here: what a page says that no row does."""
+privacy into sections.html, and `frame.framed` these into frame.html with page.css and page.js. Here: what a
+page says that no row does."""
 
 from __future__ import annotations
 

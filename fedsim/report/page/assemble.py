@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from fedsim.report.drawing import Drawing
 from fedsim.report.page import About, facts
+from fedsim.report.page.frame import Frame, filled, framed, read
 from fedsim.report.page.inline import figure
 from fedsim.report.rows import Rows
 from fedsim.report.table import Cell, Table
@@ -30,11 +30,8 @@ def page(about: About, rows: Rows, tables: Sequence[Table], drawings: Sequence[D
     warned = facts.warnings(rows, about.left_out)
     promises = "".join(f"<h3>{escape(who)}</h3>{_list(said)}" for who, said in facts.privacy(rows))
     parts = {
-        "title": escape(about.title),
-        "version": escape(about.version),
         "lead": escape(about.lead),
         "state": escape(facts.state(rows)),
-        "nav": "".join(f'<a href="#{at}">{word}</a>' for at, word in SECTIONS.items()),
         "warnings": f'<div class="warning"><strong>Mind</strong>{_list(warned)}</div>' if warned else "",
         "tables": "".join(map(_table, tables)) or "<p>None is declared.</p>",
         "figures": "".join(map(figure, drawings)) or "<p>None is declared.</p>",
@@ -42,11 +39,9 @@ def page(about: About, rows: Rows, tables: Sequence[Table], drawings: Sequence[D
         "cost": _pairs(facts.cost(rows, about.watts)),
         "origin": f"<pre>{escape(chr(10).join(about.commands))}</pre>" + _pairs(facts.origin(rows)),
         "runs": _runs(rows),
-        "css": (_HERE / "page.css").read_text(encoding="utf-8"),
-        "js": (_HERE / "page.js").read_text(encoding="utf-8"),
     }
-    text = (_HERE / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda found: parts[found[1]], text)
+    frame = Frame(about.title, about.version, kind="fedsim report", nav=SECTIONS, first="tables")
+    return framed(frame, filled(read(_HERE / "sections.html"), parts))
 
 
 def _table(table: Table) -> str:
