@@ -167,7 +167,7 @@ def _cost(n: Numbers) -> str:
         "seconds": n.at("plain", "training", "seconds"),
         "traffic": n.at("mega", "training", "gigabytes"),
     }
-    return table(n.say("cost_caption"), head, lines) + paragraphs(n.say("cost_note", **values))
+    return table(n.say("cost_caption"), head, lines, wide=True) + paragraphs(n.say("cost_note", **values))
 
 
 def _sure(n: Numbers) -> str:
