@@ -16,7 +16,7 @@ from fedsim.data.federation import Federation
 from fedsim.data.partition import Partition
 from fedsim.run.capacity import lanes_that_fit
 from fedsim.run.sources import Sources, fitted
-from fedsim.simulate import judged
+from fedsim.simulate import judged, scoring
 from fedsim.simulate.engine import Engine, Handles, simulate
 from fedsim.simulate.lanes import Lane
 
@@ -122,7 +122,7 @@ def _scores(engine: Engine, states: list[Handles], wanted: Sequence[judged.Segme
     for team in engine.teams:
         by_team.append(list(wanted[at : at + len(team.lanes)]))
         at += len(team.lanes)
-    return engine.scores(states, by_team, personal=False)
+    return scoring.scores(engine, states, by_team, personal=False)
 
 
 def _pool(part: Partition) -> judged.Segment:

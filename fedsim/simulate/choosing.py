@@ -6,43 +6,35 @@ wherever the work is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedsim import metrics, world
 from fedsim.data.federation import Federation
 from fedsim.data.rng import generator
+from fedsim.simulate import scoring
 from fedsim.simulate.judged import Segment, rows_of
 from fedsim.simulate.lanes import Lane
 from fedsim.simulate.team import TeamPlan
 
-
-class Scoring(Protocol):
-    """What is asked of an engine."""
-
-    federation: Federation
-    teams: list[TeamPlan]
-
-    def scores(
-        self, states: Any, wanted: Sequence[Sequence[Segment]], personal: bool
-    ) -> list[np.ndarray]: ...
+if TYPE_CHECKING:
+    from fedsim.simulate.engine import Engine
 
 
-def needed(engine: Scoring) -> bool:
+def needed(engine: Engine) -> bool:
     """Whether cohorts depend on the model."""
     return world.chooses(engine.teams[0].world)
 
 
-def choose(engine: Scoring, states: Any, rnd: int) -> None:
+def choose(engine: Engine, states: Any, rnd: int) -> None:
     """Have every lane choose among its candidates of round `rnd`, by the models in `states`."""
     asked = [team.candidates(rnd) for team in engine.teams]
     wanted = [
         [_training(team, i, rnd, who) for i, who in enumerate(of_lane)]
         for team, of_lane in zip(engine.teams, asked, strict=True)
     ]
-    scores = iter(engine.scores(states, wanted, personal=False))
+    scores = iter(scoring.scores(engine, states, wanted, personal=False))
     for team, of_lane, segments in zip(engine.teams, asked, wanted, strict=True):
         losses = [
             _losses(engine.federation, lane, rnd, who, segment, next(scores))

@@ -15,9 +15,8 @@ import jax
 import numpy as np
 
 from fedsim.data.federation import Federation
-from fedsim.simulate import adapting, choosing, judged, packing, secured, streamed
-from fedsim.simulate.adapting import Group
-from fedsim.simulate.items import COLUMN, WORDS, rows_of
+from fedsim.simulate import choosing, judged, packing, scoring, secured, streamed
+from fedsim.simulate.items import rows_of
 from fedsim.simulate.lanes import Lane
 from fedsim.simulate.packing import Plan, Widths
 from fedsim.simulate.schedule import Schedule, Spent
@@ -58,9 +57,6 @@ class Workers(Protocol):
     def put(self, tree: Any, at: int) -> Any: ...
 
     def fetch(self, handle: Any) -> Any: ...
-
-
-Asked = tuple[Any, int]  # a handle to scores, and how many slices they are of
 
 
 class Handles(NamedTuple):
@@ -110,12 +106,12 @@ class Engine:
         states = []
         for t in range(len(self.teams)):
             if self.shared:
-                states.append(Handles(State(*self.workers.call(self._home(t), "init", t, returns=4))))
+                states.append(Handles(State(*self.workers.call(self.home(t), "init", t, returns=4))))
             else:
-                states.append(Handles(self.workers.call(self._home(t), "init", t)))
+                states.append(Handles(self.workers.call(self.home(t), "init", t)))
         return states
 
-    def _home(self, team: int) -> int:
+    def home(self, team: int) -> int:
         return team % self.workers.count
 
     def advance(self, states: list[Handles], first: int, count: int) -> tuple[list[Handles], Round]:
@@ -151,16 +147,16 @@ class Engine:
             if self.streamed:
                 columns, plan = self._buffered(mine, plan, covered if stride else 1)
             state, ok = self.workers.call(
-                self._home(team), "rounds", team, state, plan, stride, first, covered, columns, returns=2
+                self.home(team), "rounds", team, state, plan, stride, first, covered, columns, returns=2
             )
             flags = (*flags, ok)
-            self._wait(flags)
+            self.wait(flags)
             first += covered
         return Handles(state, flags)
 
     def _shared(self, team: int, held: Handles, first: int, count: int) -> Handles:
         """A round's tickets on all workers, the server's step on the team's own."""
-        mine, state, flags, home = self.teams[team], held.state, held.finite, self._home(team)
+        mine, state, flags, home = self.teams[team], held.state, held.finite, self.home(team)
         for rnd in range(first, min(first + count, mine.last)):
             plan = mine.pack(rnd)
             self._count(packing.stack([plan], 1), 1, 0)
@@ -187,7 +183,7 @@ class Engine:
             *fields, ok = self.workers.call(home, "finish", team, state, parts, plan, rnd, found, returns=5)
             state = State(*fields)
             flags = (*flags, ok)
-            self._wait(flags)
+            self.wait(flags)
         return Handles(state, flags)
 
     def _tickets(
@@ -195,11 +191,11 @@ class Engine:
     ) -> list[Any]:
         """What the tickets of a round came to, at home. sent: to every worker in use: what clients start
         from, stages, and what a survey found."""
-        mine, home, parts = self.teams[team], self._home(team), []
+        mine, home, parts = self.teams[team], self.home(team), []
         for t in range(self.widths.tickets):
             items, columns = plan.items[t], None
             if self.streamed:
-                columns, items = self._buffers(mine, items, rows_of(items), mine.capacity)
+                columns, items = self.buffers(mine, items, rows_of(items), mine.capacity)
             starts, stages, *found = sent[t % len(sent)]
             of_round = ((items, plan.targets[t], plan.blocks[t]), rnd, columns, *(found or [()]), survey)
             at = (home + t) % self.workers.count
@@ -214,7 +210,7 @@ class Engine:
 
     # --- streamed rows -----------------------------------------------------------------------
 
-    def _wait(self, handles: Sequence[Any], most: int | None = None) -> None:
+    def wait(self, handles: Sequence[Any], most: int | None = None) -> None:
         """Let devices catch up, so that at most so many calls are ahead; None: where rows are streamed,
         `_AHEAD`, so that those of one are gathered while the last one runs."""
         most = _AHEAD if most is None and self.streamed else most
@@ -228,14 +224,14 @@ class Engine:
             return team.buffered[1:]
         stacked = len(plan.size)
         here = np.arange(stacked).reshape(-1, 1, 1, 1) < rounds
-        columns, items = self._buffers(team, plan.items, rows_of(plan.items) * here, stacked * team.capacity)
+        columns, items = self.buffers(team, plan.items, rows_of(plan.items) * here, stacked * team.capacity)
         moved = plan._replace(items=items)
         team.buffered = (
             (plan, columns, moved) if team.constant is not None and team.constant[1] is plan else None
         )
         return columns, moved
 
-    def _buffers(self, team: TeamPlan, items: Any, counts: Any, capacity: int) -> tuple[Any, np.ndarray]:
+    def buffers(self, team: TeamPlan, items: Any, counts: Any, capacity: int) -> tuple[Any, np.ndarray]:
         assert self.federation.columns is not None
         return streamed.gather(self.federation.columns, team.layout.row_table, items, counts, capacity)
 
@@ -255,87 +251,7 @@ class Engine:
         # Without a server, one who joins late has no neighbours: the average judges.
         late = which == "late" and self.traits.personal and not self.widths.clients
         adapt = personal is not False and (self.traits.adapts or late)
-        return self.scores(states, wanted, own or adapt, triggered, adapt)
-
-    def scores(
-        self,
-        states: list[Handles],
-        wanted: Sequence[Sequence[judged.Segment]],
-        personal: bool,
-        triggered: bool = False,
-        adapt: bool = False,
-    ) -> list[np.ndarray]:
-        """Scores of each team's and lane's segment of rows, per lane; by the server's models unless
-        `personal`; adapt: by models that clients make of their training rows."""
-        waiting = [
-            self._ask(t, h, *judged.slices(self.teams[t], wanted[t], personal, triggered), adapt)
-            for t, h in enumerate(states)
-        ]
-        out: list[np.ndarray] = []
-        for asked, rows, lengths in waiting:
-            scores = [(np.asarray(self.workers.fetch(handle)), used) for handle, used in asked]
-            if not scores:
-                out += [np.zeros(0, np.float32) for _ in lengths]
-                continue
-            flat = np.concatenate([x.reshape(-1, *x.shape[3:])[:used] for x, used in scores])
-            flat = flat[np.arange(flat.shape[1]) < rows[:, None]]
-            out += np.split(flat, np.cumsum(lengths)[:-1])
-        return out
-
-    def _ask(
-        self, team: int, held: Handles, slices: np.ndarray, lengths: list[int], adapt: bool
-    ) -> tuple[list[Asked], np.ndarray, list[int]]:
-        """Start scoring a team: (what is on its way, rows of each slice, rows of each lane)."""
-        mine, step = self.teams[team], self.widths.scored * self.widths.items
-        if adapt:
-            groups = adapting.groups(mine, slices, self.streamed)
-        else:
-            groups = [Group(slices[at : at + step]) for at in range(0, len(slices), step)]
-        asked: list[Asked] = []
-        # Where clients keep nothing, a state is small enough to be scored on all workers.
-        kept = self.traits.memory_bytes or self.widths.clients
-        used = 1 if kept else min(self.workers.count, len(groups))
-        at_worker = [(self._home(team) + d) % self.workers.count for d in range(used)]
-        sent = [held.state, *(self.workers.share(held.state, d) for d in at_worker[1:])]
-        for i, group in enumerate(groups):
-            worker, state = at_worker[i % used], sent[i % used]
-            models = self._adapted(worker, team, state, held.done, group)
-            for at in range(0, len(group.slices), step):
-                here = slice(at, at + step)
-                own = None if models is None else (models, group.place[here])
-                asked.append(self._score(worker, team, state, group.slices[here], own))
-                self._wait([call for call, _ in asked], _AHEAD * used if own else None)
-        return asked, slices[:, COLUMN["rows"]], lengths
-
-    def _adapted(self, worker: int, team: int, state: Any, done: int, group: Group) -> Any:
-        """The models that a group's clients are judged by, where they are made for it."""
-        if group.words is None:
-            return None
-        mine, columns, words = self.teams[team], None, group.words
-        if self.streamed:
-            fits = streamed.adapting(mine.lanes, self.widths)
-            columns, words = self._buffers(mine, words, rows_of(words), fits)
-        rounds = np.zeros(self.widths.lanes, np.int32)
-        rounds[: len(mine.lanes)] = [min(done, lane.rounds) for lane in mine.lanes]
-        return self.workers.call(worker, "adapt", team, state, words, group.blocks, rounds, columns)
-
-    def _score(self, worker: int, team: int, state: Any, slices: np.ndarray, own: Any) -> Asked:
-        """Start scoring at most one call of slices; own: models, and the place of each slice's."""
-        w, columns = self.widths, None
-        items: Any = np.zeros((w.scored * w.items, WORDS), np.int32)
-        items[: len(slices)] = slices
-        if own is not None:
-            place = np.full(len(items), -1, np.int32)
-            place[: len(slices)] = own[1]
-            own = own[0], place.reshape(w.scored, w.items)
-        if self.streamed:
-            items[:, COLUMN["begin"]] += items[:, COLUMN["version"]]
-            items[:, COLUMN["version"]] = 0
-            columns, items = self._buffers(
-                self.teams[team], items, items[:, COLUMN["rows"]], len(items) * w.slice
-            )
-        items, blocks = items.reshape(w.scored, w.items, WORDS), -(-len(slices) // w.items)
-        return self.workers.call(worker, "predict", team, state, items, blocks, columns, own), len(slices)
+        return scoring.scores(self, states, wanted, own or adapt, triggered, adapt)
 
     @property
     def schedules(self) -> list[Schedule]:
@@ -363,7 +279,7 @@ class Engine:
                 memory = self.workers.call(0, "gather", 0, state.memory, ticket[0])
             columns = None
             if self.streamed:
-                columns, _ = self._buffers(
+                columns, _ = self.buffers(
                     self.teams[0], ticket[0], 0 * rows_of(ticket[0]), self.teams[0].capacity
                 )
             args, found = (0, state.starts, state.stages), ()
@@ -387,7 +303,7 @@ class Engine:
 
     def place(self, team: int, state: State) -> Any:
         """A fetched state where the team's home worker can use it, as `init` gives it."""
-        home = self._home(team)
+        home = self.home(team)
         if self.shared:
             return State(*(self.workers.put(part, home) for part in state))
         return self.workers.put(state, home)
@@ -396,7 +312,7 @@ class Engine:
         """Every lane's (judged model, coefficients or ()), as NumPy arrays."""
         out = []
         for t, held in enumerate(states):
-            made = self.workers.fetch(self.workers.call(self._home(t), "models", t, held.state))
+            made = self.workers.fetch(self.workers.call(self.home(t), "models", t, held.state))
             out += [jax.tree.map(lambda x, i=i: x[i], made) for i in range(len(self.teams[t].lanes))]
         return out
 
@@ -406,7 +322,7 @@ class Engine:
             return [{} for _ in self.lanes]
         out = []
         for t, held in enumerate(states):
-            made = self.workers.fetch(self.workers.call(self._home(t), "measures", t, held.state))
+            made = self.workers.fetch(self.workers.call(self.home(t), "measures", t, held.state))
             out += [{k: float(v[i]) for k, v in made.items()} for i in range(len(self.teams[t].lanes))]
         return out
 
@@ -424,7 +340,7 @@ class Engine:
         for one that never took part)."""
         out = []
         for t, (team, held) in enumerate(zip(self.teams, states, strict=True)):
-            made = self.workers.fetch(self.workers.call(self._home(t), "own", t, held.state))
+            made = self.workers.fetch(self.workers.call(self.home(t), "own", t, held.state))
             mine = range(len(team.lanes))
             out += [(jax.tree.map(lambda x, i=i: x[i], made), team.slots_of(i)) for i in mine]
         return out

@@ -217,7 +217,7 @@ def summed(engine: Any, team: int, rnd: int, plan: Any, parts: Sequence[Any]) ->
 
     parts: handles at the team's home worker, as `Worker.local` gives them.
     """
-    mine, home, workers = engine.teams[team], engine._home(team), engine.workers
+    mine, home, workers = engine.teams[team], engine.home(team), engine.workers
     held = [workers.fetch(part) for part in parts]
     rows = jax.tree.map(lambda *x: np.concatenate(x), *(sums for sums, _ in held))
     chosen = mine.select(rnd)

@@ -18,7 +18,7 @@ from fedsim.data.federation import Federation, gather
 from fedsim.data.partition import Partition, partitions, pool
 from fedsim.data.preprocess import fit
 from fedsim.data.splits import assign
-from fedsim.simulate import adapting, judged
+from fedsim.simulate import adapting, judged, scoring
 from fedsim.simulate.build import build
 from fedsim.simulate.engine import Engine, Handles, Round, simulate
 from fedsim.simulate.items import COLUMN
@@ -193,8 +193,8 @@ def adapted(trained: Trained, number: int, which: str = "train") -> list[dict[in
     slices, _ = judged.slices(team, judged.segments(team, which), True)
     found: list[dict[int, Any]] = [{} for _ in team.lanes]
     for group in adapting.groups(team, slices, en.streamed):
-        made = en._adapted(
-            en._home(number), number, trained.handles[number].state, trained.handles[number].done, group
+        made = scoring.adapted(
+            en, en.home(number), number, trained.handles[number].state, trained.handles[number].done, group
         )
         for words, place in zip(group.slices, group.place, strict=True):
             lane, client = words[COLUMN["lane"]], int(words[COLUMN["client"]])
