@@ -105,12 +105,16 @@ class Boosted(NamedTuple):
     """How trees are grown.
 
     rows: (model, batch, where boosting is) -> Histograms of a slice; grid: f[cells], upper ends of the grid's
-    cells, rising; l2: on leaf values, on the sum of losses; depth, features, bins: of trees, F, of each.
+    cells, rising; l2, learning_rate, gamma, min_child_weight: as in the config; depth, features, bins: of
+    trees, F, of each.
     """
 
     rows: Callable[[Model, Batch, Growing], Histograms]
     grid: Any
     l2: Any
+    learning_rate: Any
+    gamma: Any
+    min_child_weight: Any
     depth: int
     features: int
     bins: int

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 from fedsim import trees
 from fedsim.algorithms.algorithm import Algorithm, no_memory, weighted_mean
+from fedsim.algorithms.boosting import summed
 from fedsim.algorithms.fedavg import local_sgd
 from fedsim.config import Pooled
 from fedsim.local import Optimizer, Oracle
 
 
 def pooled(oracle: Oracle, optimizer: Optimizer, cfg: Pooled) -> Algorithm:
-    """Build pooled training: one client, whose model the server takes over."""
+    """Build pooled training: one client, whose model the server takes over; or, of task=trees, its sums."""
+    if oracle.boosted is not None:
+        return replace(summed(oracle), pooled=True)
     return replace(
         Algorithm(
             init=lambda model: model,

@@ -81,9 +81,9 @@ def _check_trees(asked: Experiment) -> None:
     task, algorithm, prepared = asked.task.name, asked.algorithm.name, asked.data.preprocess
     forest, boosting = isinstance(asked.task, Trees), isinstance(asked.algorithm, Boosting)
     require(
-        boosting or not forest,
+        isinstance(asked.algorithm, Boosting | Local | Pooled) or not forest,
         f"task=trees has no gradient to follow, and algorithm={algorithm} follows it; set "
-        "algorithm=boosting, or another task, such as task=mlp",
+        "algorithm=boosting, local or pooled, or another task, such as task=mlp",
     )
     require(
         forest or not boosting,

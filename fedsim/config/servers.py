@@ -38,20 +38,10 @@ class Newton(AlgorithmConfig):
 class Boosting(AlgorithmConfig):
     """Gradient-boosted trees from sums over all clients' rows (Chen and Guestrin 2016, eq. 5 and 7).
 
-    learning_rate: what a tree's leaf values are multiplied by. gamma: what a split must lower the sum of
-    losses by. min_child_weight: least sum of second derivatives on either side of a split: rows, of a number;
-    rows times p (1 - p), of two classes.
+    What trees are grown like is the task's, so that local and pooled ones are grown alike.
     """
 
-    learning_rate: float = number(0.1)
-    gamma: float = number(0.0)
-    min_child_weight: float = number(1.0)
-
     def __post_init__(self) -> None:
-        rate, least = self.learning_rate, self.min_child_weight
-        require(0 < rate <= 1, f"algorithm.learning_rate must be in (0, 1], got {rate}")
-        require(0 <= self.gamma < inf, f"algorithm.gamma must be in [0, inf), got {self.gamma}")
-        require(0 < least < inf, f"algorithm.min_child_weight must be in (0, inf), got {least}")
         require(
             self.weighting == "examples",
             "algorithm.weighting must be examples with algorithm=boosting, which adds up rows whoever holds "

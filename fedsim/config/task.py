@@ -167,20 +167,30 @@ class SurvivalDiscrete(Survival):
 
 @dataclass(frozen=True, kw_only=True)
 class Trees(TaskConfig):
-    """A forest of binary trees, grown by algorithm=boosting; a number, or one of two classes.
+    """A forest of binary trees, grown by algorithm=boosting, local or pooled; of a number or two classes.
 
     l2: on leaf values, added to the sum of losses (not their mean) as l2 / 2 * |w|^2.
+    learning_rate: what a tree's leaf values are multiplied by. gamma: what a split must lower the sum of
+      losses by. min_child_weight: least sum of second derivatives on either side of a split: rows, of a
+      number; rows times p (1 - p), of two classes.
     trees: how many there is room for; depth: splits from root to leaf. bins: of each feature, between which
       it may be split.
     """
 
     l2: float = number(1.0)
+    learning_rate: float = number(0.1)
+    gamma: float = number(0.0)
+    min_child_weight: float = number(1.0)
     trees: int = 100
     depth: int = 4
     bins: int = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        rate, least = self.learning_rate, self.min_child_weight
+        require(0 < rate <= 1, f"task.learning_rate must be in (0, 1], got {rate}")
+        require(0 <= self.gamma < inf, f"task.gamma must be in [0, inf), got {self.gamma}")
+        require(0 < least < inf, f"task.min_child_weight must be in (0, inf), got {least}")
         require(1 <= self.trees <= 10_000, f"task.trees must be in [1, 10000], got {self.trees}")
         require(
             1 <= self.depth <= 8,

@@ -214,6 +214,8 @@ def check_exact(e: Experiment, parts: Parts, everyone: bool) -> None:
     if not parts.algorithm.exact:
         return
     name = f"algorithm={e.algorithm.name} equals the fit on pooled rows because it adds up all clients' sums"
+    if parts.algorithm.pooled:
+        name = f"algorithm={e.algorithm.name} is the fit on pooled rows because their sums are exact"
     reasons = {
         "channel": ("direct", "sends messages that are no longer exact"),
         "privacy": ("none", "bounds or noises messages, and a sum of second derivatives has no small bound"),

@@ -72,7 +72,17 @@ def trees(cfg: Trees, spec: Spec, dtype: str) -> Task:
         # The penalty is on the sum of losses, and has its say where leaves are made.
         penalty=lambda model: jnp.zeros((), wide(kind)),
         flops=float(cfg.trees * (cfg.depth + 1)),  # a comparison for each level, and the sum of leaves
-        boosted=Boosted(partial(histograms, cfg, spec, grid), grid, cfg.l2, cfg.depth, features, cfg.bins),
+        boosted=Boosted(
+            rows=partial(histograms, cfg, spec, grid),
+            grid=grid,
+            l2=cfg.l2,
+            learning_rate=cfg.learning_rate,
+            gamma=cfg.gamma,
+            min_child_weight=cfg.min_child_weight,
+            depth=cfg.depth,
+            features=features,
+            bins=cfg.bins,
+        ),
     )
 
 

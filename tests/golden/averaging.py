@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fedsim.config import Trees
+from tests.golden.boosted import forest
 from tests.golden.identity import ONE_STEP, TWINS, Identity
 from tests.golden.reference import Loop, Method, Result, Vector
 from tests.simulate import small
@@ -102,7 +104,9 @@ def fedadam(loop: Loop, x: Vector) -> Result:
 
 
 def local(loop: Loop, w: Vector) -> Result:
-    """Every client goes on with its own model."""
+    """Every client goes on with its own model, or forest."""
+    if isinstance(loop.e.task, Trees):
+        return Result(w, {k: forest(loop, [client]) for k, client in enumerate(loop.clients)})
     own = {k: w for k in range(len(loop.clients))}
     for t in range(loop.e.rounds):
         for k in loop.cohort(t):
@@ -111,7 +115,9 @@ def local(loop: Loop, w: Vector) -> Result:
 
 
 def pooled(loop: Loop, w: Vector) -> Result:
-    """SGD over all rows; `lane.clients` holds them as one client."""
+    """SGD over all rows, or a forest of them; `lane.clients` holds them as one client."""
+    if isinstance(loop.e.task, Trees):
+        return Result(forest(loop, loop.clients), {})
     for t in range(loop.e.rounds):
         w = loop.local(0, w, t)
     return Result(w, {})

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 
 from tests.golden.identity import Identity
-from tests.golden.reference import Loop, Method, Result, Vector
+from tests.golden.reference import Client, Loop, Method, Result, Vector
+
+TREES = {"name": "trees", "trees": 2, "depth": 2, "bins": 8, "l2": 0.5}
+ALONE: dict[str, Any] = {"task": TREES, "world": "all", "rounds": 5}
 
 
 def grid_edges(column: Vector, cells: int, bins: int) -> Vector:
@@ -23,10 +26,15 @@ def grid_edges(column: Vector, cells: int, bins: int) -> Vector:
 
 
 def boosting(loop: Loop, w: Vector) -> Result:
+    """Of all clients' rows together."""
+    return Result(forest(loop, loop.clients), {})
+
+
+def forest(loop: Loop, clients: list[Client]) -> Vector:
     """Chen and Guestrin 2016, Alg. 1 with the edges of bins as candidates; g and h after section 2.2."""
-    task, cfg = loop.e.task, loop.e.algorithm
-    x = np.clip(np.concatenate([client.x for client in loop.clients]), -10, 10)
-    y = np.concatenate([client.y for client in loop.clients])
+    task = loop.e.task
+    x = np.clip(np.concatenate([client.x for client in clients]), -10, 10)
+    y = np.concatenate([client.y for client in clients])
     inner, leaves = 2**task.depth - 1, 2**task.depth
     edges = [grid_edges(column, leaves * task.bins, task.bins) for column in x.T]
     base = -np.sum(0.5 - y) / (0.25 * len(y))
@@ -37,7 +45,7 @@ def boosting(loop: Loop, w: Vector) -> Result:
         return np.sum(g) ** 2 / (np.sum(h) + task.l2)
 
     def value(g: Vector, h: Vector) -> float:
-        return -cfg.learning_rate * np.sum(g) / (np.sum(h) + task.l2)
+        return -task.learning_rate * np.sum(g) / (np.sum(h) + task.l2)
 
     for t in range(task.trees):
         p = 1 / (1 + np.exp(-out))
@@ -51,11 +59,11 @@ def boosting(loop: Loop, w: Vector) -> Result:
                 for f in range(x.shape[1]):
                     for edge in edges[f]:
                         a, b = (mine[side] for side in (x[mine, f] <= edge, x[mine, f] > edge))
-                        if min(np.sum(h[a]), np.sum(h[b])) < cfg.min_child_weight:
+                        if min(np.sum(h[a]), np.sum(h[b])) < task.min_child_weight:
                             continue
                         gain = score(g[a], h[a]) + score(g[b], h[b]) - score(g[mine], h[mine])
-                        if gain / 2 - cfg.gamma > best + 1e-9:
-                            best, chosen = gain / 2 - cfg.gamma, (f, edge, a, b)
+                        if gain / 2 - task.gamma > best + 1e-9:
+                            best, chosen = gain / 2 - task.gamma, (f, edge, a, b)
                 f, edge, a, b = chosen or (0, 10.0, mine, mine[:0])
                 feature[t, node], threshold[t, node], missing[t, node] = f, edge, 1
                 rows[2 * node + 1], rows[2 * node + 2] = a, b
@@ -68,14 +76,14 @@ def boosting(loop: Loop, w: Vector) -> Result:
             if node in rows:
                 out[rows[node]] += leaf[t, node - inner]
     numbers: list[Any] = [[base], feature, leaf, missing, threshold]
-    return Result(np.concatenate([np.ravel(x) for x in numbers]), {})
+    return np.concatenate([np.ravel(x) for x in numbers])
 
 
 METHODS: dict[str, Method] = {"boosting": boosting}
 OTHER: dict[str, float] = {
-    "algorithm.learning_rate": 0.4,
-    "algorithm.gamma": 0.6,
-    "algorithm.min_child_weight": 2.5,
+    "task.learning_rate": 0.4,
+    "task.gamma": 0.6,
+    "task.min_child_weight": 2.5,
 }
 UNUSED: dict[tuple[str, str], str] = {
     ("boosting", "optimizer.step_size"): "clients take no step",
@@ -83,11 +91,18 @@ UNUSED: dict[tuple[str, str], str] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "boosting, several trees": {"algorithm": "boosting", "rounds": 5},
+    "boosting, each client alone": ALONE | {"algorithm": "local"},
+    "boosting, rows in one place": ALONE | {"algorithm": "pooled"},
 }
+ONE_SCALE: dict[str, Any] = {"data": {"preprocess": {"scope": "pooled"}}}
 IDENTITIES: dict[str, Identity] = {
-    "boosting: what costs too much or weighs too little is not split": Identity(
-        {"name": "boosting", "gamma": 1e9},
-        {"name": "boosting", "min_child_weight": 1e9},
-        {"algorithm": {"name": "boosting"}},
+    "boosting: the forest is that of rows in one place": Identity(
+        {"name": "boosting"},
+        {"name": "pooled"},
+        {"data": {"preprocess": {"scope": "client"}}},
+        ALONE | ONE_SCALE,
+    ),
+    "local: a federation of one client grows what it grows alone": Identity(
+        {"name": "local"}, {"name": "boosting"}, {"sizes": (20, 25)}, ALONE, sizes=(45,)
     ),
 }

@@ -13,10 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from fedsim import data
-from fedsim.algorithms.boosting import splits
+from fedsim.algorithms.growing import splits
 from fedsim.base import RequestError
-from fedsim.config import Boosting, HeartDisease, Preprocess
+from fedsim.config import HeartDisease, Preprocess
 from fedsim.data.federation import Federation, gather
+from fedsim.model import Boosted
 from fedsim.tasks.trees import REACH, ends
 from tests.simulate import small
 
@@ -161,6 +162,21 @@ def test_the_grid_is_narrow_at_zero_which_is_no_end() -> None:
     assert width.argmin() == 31 and grid[31] == pytest.approx(-grid[32])
 
 
+def numbers(gamma: float = 0.0, min_child_weight: float = 1.0) -> Boosted:
+    """What splits are judged by."""
+    return Boosted(
+        rows=lambda model, batch, growing: pytest.fail("no rows are asked for"),
+        grid=ends(4),
+        l2=0.5,
+        learning_rate=0.1,
+        gamma=gamma,
+        min_child_weight=min_child_weight,
+        depth=1,
+        features=1,
+        bins=2,
+    )
+
+
 def test_splits_by_hand() -> None:
     """Two bins and missing values: gains of all four ways to part them, eq. 7."""
     cells = np.array([[[[-3.0, 2.0], [2.0, 1.0], [4.0, 3.0]]]], np.float32)
@@ -174,13 +190,13 @@ def test_splits_by_hand() -> None:
     low, high, none = cells[0, 0]
     ways = {(0, 1): (low + none, high), (0, 0): (low, high + none), (1, 0): (low + high, none)}
     best = max(ways, key=lambda way: gain(*ways[way]))
-    found = splits(jnp.asarray(cells), 0.5, Boosting())
+    found = splits(jnp.asarray(cells), numbers())
     assert (int(found.bin[0]), int(found.missing[0])) == best == (0, 0)
     a, b = ways[best]
     np.testing.assert_allclose(found.values[0], [-a[0] / (a[1] + 0.5), -b[0] / (b[1] + 0.5)], rtol=1e-6)
     # Too light a side, or too small a gain, and all rows go to the first child.
-    for cfg in (Boosting(min_child_weight=4.5), Boosting(gamma=gain(a, b) * 1.01)):
-        none_found = splits(jnp.asarray(cells), 0.5, cfg)
+    for other in (numbers(min_child_weight=4.5), numbers(gamma=gain(a, b) * 1.01)):
+        none_found = splits(jnp.asarray(cells), other)
         assert (int(none_found.bin[0]), int(none_found.missing[0])) == (1, 1)
         np.testing.assert_allclose(none_found.values[0], [-3 / 6.5] * 2, rtol=1e-6)
 
@@ -190,7 +206,7 @@ def test_splits_by_hand() -> None:
     [
         (
             {"algorithm": "fedavg", "task": {"name": "trees"}},
-            "has no gradient.*algorithm=boosting",
+            "has no gradient.*algorithm=boosting, local or pooled",
         ),
         ({"task": {"name": "logistic"}}, "algorithm=boosting grows trees.*task=logistic has none"),
         ({"task": {"name": "trees", "depth": 9}}, r"task.depth must be in \[1, 8\], got 9"),
