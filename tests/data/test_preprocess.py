@@ -92,6 +92,21 @@ def test_a_feature_that_a_client_lacks_takes_the_federated_constants(make_federa
 
 
 @pytest.mark.parametrize("scope", ["federated", "client", "pooled"])
+def test_what_is_kept_missing_has_no_say(case, scope):
+    """Missing values stay, and the others have mean 0 and deviation 1 by themselves."""
+    fed, part = case
+    constants = fit(fed.columns["x"], part, Preprocess(scope=scope, impute="keep"))
+    assert np.isnan(constants.impute).all()
+    x, (rows, of), owner = fed.columns["x"].astype(np.float64), part.part("train"), fed.client_of_row()
+    for k in range(2):
+        own = x[rows[of == k]] if scope == "client" else x[rows]
+        expected = StandardScaler().fit(own).transform(x[owner == k])
+        made = apply(constants, x[owner == k], owner[owner == k])
+        np.testing.assert_allclose(made, expected, rtol=2e-4, atol=2e-4)  # NaN in the same places
+    assert np.isnan(made).any() and not np.isnan(made).all()
+
+
+@pytest.mark.parametrize("scope", ["federated", "client", "pooled"])
 def test_constant_and_absent_features_come_out_as_zero(make_federation, scope):
     x = features(40)
     x[:, 0] = np.nan

@@ -2,6 +2,7 @@
 """Boosted trees from histograms: the forest of pooled rows, beside scikit-learn's, and what is refused."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,17 +13,22 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from fedsim import data
+from fedsim import config, data
 from fedsim.algorithms.growing import splits
 from fedsim.base import RequestError
 from fedsim.config import HeartDisease, Preprocess
 from fedsim.data.federation import Federation, gather
 from fedsim.model import Boosted
+from fedsim.plan import Cell
+from fedsim.run import run_experiments
+from fedsim.store import ResultStore
 from fedsim.tasks.trees import REACH, ends
+from tests.run.hospitals import BASE
 from tests.simulate import small
 
 LONG = ("regression", "float32")
 FEATURES = 4
+WIDE: dict[str, Any] = {"numerics": {"dtype": "float64", "x64": True, "block": None, "group": None}}
 KEPT: dict[str, Any] = {"preprocess": {"scope": "federated", "impute": "keep"}}
 
 
@@ -57,15 +63,15 @@ def grown(fed: Federation, trees: int, task: Any = (), rounds: int = 0, **change
 
 @pytest.mark.parametrize("case", ["binary", "regression", "float32"])
 def test_the_forest_is_that_of_pooled_rows(case: str) -> None:
-    """Edges bit for bit, the same splits, and leaves up to rounding."""
+    """algorithm=boosting and algorithm=pooled: the same splits, and leaves up to rounding."""
     kind = "regression" if case == "regression" else "binary"
-    numerics = {"numerics": {"dtype": "float64", "x64": True, "block": None, "group": None}}
     fed = rows(600, kind)
-    pooled = of(["all"] * fed.rows, kind, fed.classes, fed.columns)
     with jax.enable_x64(case != "float32"):
         a, b = (
-            grown(some, 6, split={"test": 0.0}, **({} if case == "float32" else numerics)).models[0][0].params
-            for some in (fed, pooled)
+            grown(fed, 6, split={"test": 0.0}, algorithm=who, **({} if case == "float32" else WIDE))
+            .models[0][0]
+            .params
+            for who in ("boosting", "pooled")
         )
     # Some float32 sums differ by more than what two splits of few rows gain.
     first = 2 if case == "float32" else 6
@@ -75,6 +81,44 @@ def test_the_forest_is_that_of_pooled_rows(case: str) -> None:
     np.testing.assert_allclose(a["leaf"][:first], b["leaf"][:first], rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(a["base"], b["base"], rtol=tolerance)
     assert len({*np.asarray(a["feature"]).ravel()}) > 1 and {*np.asarray(a["missing"]).ravel()} == {0, 1}
+
+
+@pytest.mark.long
+def test_each_client_alone_grows_what_a_federation_of_one_would() -> None:
+    fed = rows(150, clients=2)
+    scale = {"preprocess": {"scope": "client", "impute": "keep"}}
+    own: dict[str, Any] = {"data": scale, "split": {"test": 0.0}, "world": "all"} | WIDE
+    with jax.enable_x64(True):
+        forests = small.own(grown(fed, 2, algorithm="local", **own), 0)
+        for k, name in enumerate(fed.names):
+            mine = slice(*fed.offsets[k : k + 2])
+            one = of([name] * fed.sizes[k], "binary", 2, {n: x[mine] for n, x in fed.columns.items()})
+            alone = grown(one, 2, **own).models[0][0].params
+            for part, values in alone.items():
+                np.testing.assert_allclose(forests[k].params[part], values, rtol=1e-11, atol=1e-13)
+    assert np.any(forests[0].params["leaf"] != forests[1].params["leaf"])
+
+
+def test_a_run_says_how_many_trees_it_has_and_keeps_what_is_missing(tmp_path: Path) -> None:
+    """A split of heart_disease's columns that some hospitals lack sends them somewhere, and a judged round
+    counts trees by their levels."""
+    forest = {"name": "trees", "trees": 2, "depth": 2, "bins": 8}
+    kept = {"name": "heart_disease", "preprocess": {"impute": "keep"}}
+    changes = {"data": kept, "task": forest, "algorithm": "boosting", "split": "natural", "rounds": 6}
+    e = config.experiment(BASE | changes | {"evaluate": {"every": 1}})
+    outcome = run_experiments([Cell(e, {})], tmp_path)
+    store = ResultStore(tmp_path)
+    (done,) = outcome.done
+    found = store.read(done, "rounds").to_pydict()
+    test = [k for k, (s, a) in enumerate(zip(found["set"], found["aggregate"], strict=True))
+            if (s, a) == ("test", "pooled")]  # fmt: skip
+    assert [found["round"][k] for k in test] == [1, 2, 3, 4, 5, 6]
+    # Of bins alone there is no tree; beyond the last nothing grows.
+    assert [found["trees_grown"][k] for k in test] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+    assert found["log_loss"][test[4]] == found["log_loss"][test[5]] < found["log_loss"][test[0]]
+    assert "trees_grown" not in store.manifest(done)["metrics"]["pooled"]
+    x = data.load(e.data).columns["x"]
+    assert np.isnan(x).any(axis=1).mean() > 0.5
 
 
 def parts(trained: small.Trained, fed: Federation) -> tuple[Any, ...]:
@@ -215,6 +259,15 @@ def test_splits_by_hand() -> None:
         (
             {"algorithm": "fedavg", "data": KEPT},
             "impute=keep leaves missing.*task=logistic takes none",
+        ),
+        (
+            {
+                "algorithm": "pooled",
+                "task": "trees",
+                "data": KEPT,
+                "channel": "qsgd",
+            },
+            "algorithm=pooled is the fit on pooled rows.*channel=qsgd sends",
         ),
         ({"channel": "qsgd"}, "channel=qsgd sends messages that are no longer exact"),
         ({"privacy": "gaussian"}, "privacy=gaussian bounds or noises"),
