@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import r2_score, roc_auc_score
 
 from fedsim import config, data
 from fedsim.algorithms.growing import splits
@@ -121,19 +121,31 @@ def test_a_run_says_how_many_trees_it_has_and_keeps_what_is_missing(tmp_path: Pa
     assert np.isnan(x).any(axis=1).mean() > 0.5
 
 
-def parts(trained: small.Trained, fed: Federation) -> tuple[Any, ...]:
+def parts(trained: small.Trained, fed: Federation, lane: int = 0) -> tuple[Any, ...]:
     """(x, y, weights) of the training rows, the same of the test rows, and their scores."""
-    part = trained.engine.lanes[0].clients
+    part = trained.engine.lanes[lane].clients
     found: list[Any] = []
     for which in ("train", "test"):
         at, _ = part.part(which)
         found.append(tuple(fed.columns[name][at] for name in ("x", "y", "weight") if name in fed.columns))
-    return *found, trained.scores()[0]
+    return *found, trained.scores()[lane]
 
 
-def theirs(**options: Any) -> Any:
+def binned(trained: small.Trained, lane: int = 0) -> Any:
+    """x -> the number of each value's bin, missing values staying, for trees that need no other."""
+    edges, constants = trained.states[lane].server.growing.edges, trained.engine.lanes[lane].constants
+
+    def coded(x: np.ndarray) -> np.ndarray:
+        x = np.clip((x - constants.shift[0]) * constants.scale[0], -REACH, REACH)
+        code = [np.searchsorted(e, values, side="left") for e, values in zip(edges, x.T, strict=True)]
+        return np.where(np.isnan(x), np.nan, np.stack(code, axis=1))
+
+    return coded
+
+
+def theirs(kind: Any = HistGradientBoostingClassifier, **options: Any) -> Any:
     fixed: dict[str, Any] = {"max_leaf_nodes": None, "early_stopping": False, "min_samples_leaf": 1}
-    return HistGradientBoostingClassifier(**fixed, random_state=0, **options)
+    return kind(**fixed, random_state=0, **options)
 
 
 @pytest.mark.long
@@ -147,6 +159,18 @@ def test_interactions_are_found_as_scikit_learn_finds_them() -> None:
     assert roc_auc_score(y_test, straight.predict_proba(np.nan_to_num(x_test))[:, 1]) < 0.65
     # Their bins are quantiles of rows alone, and lie elsewhere; a standard error on these rows is 0.01.
     assert mine > 0.9 and abs(mine - reference) < 0.01
+
+
+@pytest.mark.long
+def test_on_the_same_bins_scikit_learn_grows_as_good_a_forest() -> None:
+    """Of a number, where other bins make other forests; a change of rounding may split a node elsewhere."""
+    fed = rows(3000, "regression")
+    trained = grown(fed, 20)
+    (x, y, weight), (x_test, y_test, _), score = parts(trained, fed)
+    coded, options = binned(trained), {"max_iter": 20, "max_depth": 3, "l2_regularization": 1.0}
+    other = theirs(HistGradientBoostingRegressor, **options).fit(coded(x), y, weight)
+    mine, reference = r2_score(y_test, score), r2_score(y_test, other.predict(coded(x_test)))
+    assert mine > 0.4 and abs(mine - reference) < 1e-3
 
 
 @pytest.mark.long
