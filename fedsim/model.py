@@ -142,6 +142,8 @@ class Task:
       masked rows' losses; None unless every parameter is a kernel or bias of a layer that is passed once.
     second_order: for models of one output that are linear in the features, else None.
     boosted: for forests, else None.
+    curve: for models of hazards over time: (model, batch) -> logarithm of the cumulative hazard by the end of
+      each interval, [B, intervals]; else None.
     """
 
     init: Callable[[Key], Model]
@@ -156,3 +158,4 @@ class Task:
     backprops: Callable[[Model, Batch, Key | None], dict[tuple[Any, ...], Backprop]] | None = None
     second_order: SecondOrder | None = None
     boosted: Boosted | None = None
+    curve: Callable[[Model, Batch], Array] | None = None

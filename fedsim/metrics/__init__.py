@@ -42,7 +42,7 @@ of weight 0 does not exist.
                          (Harrell et al. 1996), equal risks counted half; undefined without such a pair
   cox_loss               negative log partial likelihood per event, nats, ties as Efron 1977; the risk is
                          taken for a log hazard ratio
-  uno_c, auc_t, brier_t, ibs, and again o_e, ici and net_benefit_T
+  uno_c, auc_t, brier_t, ibs, and again o_e, ici, calibration_*, *_topK and net_benefit_T
                          of probabilities of an event by a horizon, under censoring; see `horizon`
 """
 

@@ -77,9 +77,9 @@ def binary(
         if both:
             found["ici"] = smooth.ici(p, w, smooth.curve(p, t, w))
             logit = np.log(clipped / (1.0 - clipped))
-            a = _intercept(logit, t, w)
+            a = intercept(logit, t, w)
             found["calibration_intercept"] = a
-            found["calibration_slope"] = _slope(logit, positive, t, w)
+            found["calibration_slope"] = slope(logit, positive, t, w)
     return found
 
 
@@ -90,7 +90,7 @@ def running(x: Floats) -> Floats:
     return sums
 
 
-def _intercept(logit: Floats, t: Floats, w: Floats) -> float:
+def intercept(logit: Floats, t: Floats, w: Floats) -> float:
     """The root of sum w (t - sigmoid(a + logit)), by Newton steps kept inside a bracket.
 
     Exists and is unique whenever both classes are there; `logit` is sorted.
@@ -118,7 +118,7 @@ def _intercept(logit: Floats, t: Floats, w: Floats) -> float:
     return a
 
 
-def _slope(logit: Floats, positive: NDArray[np.bool_], t: Floats, w: Floats) -> float | None:
+def slope(logit: Floats, positive: NDArray[np.bool_], t: Floats, w: Floats) -> float | None:
     """Slope of the logistic regression of t on logit, by damped Newton steps (IRLS).
 
     None unless the classes overlap, the condition under which a finite maximum exists (Albert and

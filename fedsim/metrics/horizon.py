@@ -6,8 +6,10 @@ censoring gives. That is right where censoring does not depend on what the model
 
 Sources: Graf, Schmoor, Sauerbrei, Schumacher, Statistics in Medicine 1999, for the Brier score and its
 integral; Uno, Cai, Pencina, D'Agostino, Wei, Statistics in Medicine 2011, for the truncated concordance; Uno,
-Cai, Tian, Wei, JASA 2007, for the cumulative/dynamic AUC; Gerds, Andersen, Kattan, Statistics in Medicine
-2014, for calibration curves; Vickers et al. 2008, see `decisions`.
+Cai, Tian, Wei, JASA 2007, for the cumulative/dynamic AUC, and for who is found among high risks; Gerds,
+Andersen, Kattan, Statistics in Medicine 2014, for calibration curves; Scheike, Zhang, Gerds, Biometrika 2008,
+for logistic regression with these weights, which intercept and slope are of; Vickers et al. 2008, see
+`decisions`.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from numpy.typing import NDArray
 
 from fedsim import survival
 from fedsim.metrics import decisions, smooth
-from fedsim.metrics.binary import binary
+from fedsim.metrics.binary import EPS, binary, intercept, running, slope
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-NAMES = ("uno_c", "auc_t", "brier_t", "ibs", "o_e", "ici")
+_CAPACITY = tuple(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in decisions.CAPACITIES)
+NAMES = (
+    *("uno_c", "auc_t", "brier_t", "ibs", "o_e", "ici", "calibration_intercept", "calibration_slope"),
+    *_CAPACITY,
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,14 @@ class Absolute:
     """What turns log relative risks into probabilities.
 
     times: f64[g], rising and evenly spaced from 0, the last being the horizon; the horizon alone, where no
-      more is known. log_hazard: f64[s, g], of each stratum's cumulative baseline hazard; stratum: i64[n],
-      of rows.
+      more is known. log_hazard: f64[s, m], of each stratum's cumulative baseline hazard, a step function;
+      stratum: i64[n], of rows. step: i64[g], the column of `log_hazard` at each time; None: one for each.
     """
 
     times: Floats
     log_hazard: Floats
     stratum: NDArray[np.int64]
+    step: NDArray[np.int64] | None = None
 
     @property
     def horizon(self) -> float:
@@ -56,8 +63,9 @@ class Absolute:
 
     def risk(self, score: Floats, at: int = -1) -> Floats:
         """Probability of the event by times[at], f64[n]: 1 - exp(-hazard exp(score))."""
+        column = at if self.step is None else self.step[at]
         with np.errstate(over="ignore"):  # a hazard beyond all numbers is certainty
-            found: Floats = -np.expm1(-np.exp(self.log_hazard[:, at][self.stratum] + score))
+            found: Floats = -np.expm1(-np.exp(self.log_hazard[:, column][self.stratum] + score))
         return found
 
 
@@ -71,8 +79,9 @@ def evaluate(
 
     Returns:
       o_e: Kaplan-Meier's share of events by the horizon over the mean probability; ici: of a smooth curve
-      through the rows whose state is known, in their weights, over all rows. uno_c looks at events before
-      the horizon.
+      through the rows whose state is known, in their weights, over all rows. Calibration intercept and
+      slope, and what is found at a capacity, which is a share of their weight, are of those rows too. uno_c
+      looks at events before the horizon.
     """
     t, p = absolute.horizon, absolute.risk(score)
     censored = survival.kaplan_meier(event, time, w, censoring=True)
@@ -94,6 +103,8 @@ def evaluate(
         y, q, v = early[known].astype(np.float64), p[known], (w * omega)[known]
         found["auc_t"] = binary(y, q, v, full=False)["auroc"]
         found["ici"] = smooth.ici(p, w, smooth.curve(q, y, v))
+        found |= _recalibrated(y, q, v)
+    found |= _at_capacity(early[known].astype(np.float64), p[known], (w * omega)[known])
     if len(absolute.times) > 1:
         found["ibs"] = _integrated(event, time, score, w, absolute, censored)
     for threshold in thresholds:
@@ -105,6 +116,23 @@ def evaluate(
             found[f"net_benefit_{threshold:g}"] = gain
         found[f"net_benefit_all_{threshold:g}"] = decisions.net_benefit(1.0, happened, threshold)
     return found
+
+
+def _recalibrated(y: Floats, p: Floats, v: Floats) -> dict[str, float | None]:
+    """Of rows of both states."""
+    order = np.argsort(p)
+    y, v, p = y[order], v[order], np.clip(p[order], EPS, 1.0 - EPS)
+    logit = np.log(p / (1.0 - p))
+    return {
+        "calibration_intercept": intercept(logit, y, v),
+        "calibration_slope": slope(logit, y == 1, y, v),
+    }
+
+
+def _at_capacity(y: Floats, p: Floats, v: Floats) -> dict[str, float | None]:
+    order = np.argsort(p)
+    starts = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)  # of runs of equal probabilities
+    return decisions.capacity(running(v[order]), running((v * y)[order]), np.append(starts[1:], len(p)))
 
 
 def survived_less(event: Flags, time: Floats, w: Floats, t: float) -> float | None:

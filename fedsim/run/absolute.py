@@ -1,4 +1,5 @@
-"""Probabilities of an event by a horizon: of log relative risks, and Breslow's baseline of the training rows.
+"""Probabilities of an event by a horizon: of log relative risks, and Breslow's baseline of the training rows;
+or of a model's own hazards.
 
 Regions need to send no more than two sums for each time of an event: of events, and of exp(risk) over the
 rows at risk. A client that is judged by a model of its own has a baseline of its own, of its own rows.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from fedsim.base import require
 from fedsim.config import Experiment, SurvivalDiscrete
 from fedsim.data.federation import Federation
 from fedsim.metrics import Absolute
+from fedsim.simulate.engine import Engine, Handles
 from fedsim.simulate.judged import labels_of
 from fedsim.simulate.lanes import Lane
 
@@ -54,24 +57,68 @@ def baselines(
     scores: Callable[[], Sequence[np.ndarray]],
     personal: bool,
 ) -> list[Baseline] | None:
-    """Each lane's baseline; None without a horizon.
+    """Each lane's baseline; None without a horizon, and where the model has hazards of its own.
 
     Args:
       scores: -> the risks of each lane's training rows.
       personal: whether clients that train are judged by models of their own.
     """
     horizon = experiment.evaluate.horizon
-    if horizon is None:
+    if horizon is None or isinstance(experiment.task, SurvivalDiscrete):
         return None
-    if isinstance(experiment.task, SurvivalDiscrete):
-        # Its risk is the logarithm of the cumulative hazard at the horizon already.
-        at, nothing = np.array([horizon], np.float64), np.zeros((1, 1), np.float64)
-        return [Baseline(at, nothing, np.zeros(len(lane.judged.ids), np.int64)) for lane in lanes]
-    times = np.linspace(0.0, horizon, _STEPS + 1, dtype=np.float64)
+    times = _times(horizon)
     return [
         _breslow(federation, lane, np.asarray(risk, np.float64), times, personal)
         for lane, risk in zip(lanes, scores(), strict=True)
     ]
+
+
+def _times(horizon: float) -> np.ndarray:
+    return np.linspace(0.0, horizon, _STEPS + 1, dtype=np.float64)
+
+
+Curves = Callable[[str, bool | None], Sequence[np.ndarray]]
+
+
+def curves(engine: Engine, states: list[Handles]) -> Curves:
+    """(set, personal as in `Engine.predict`) -> every lane's hazards over time, worked out where they are
+    asked for."""
+    return cache(lambda which, personal: engine.predict(states, which, personal=personal, curves=True))
+
+
+def over_time(
+    experiment: Experiment, of: Curves, part: slice, final: bool, which: str, personal: bool | None = None
+) -> Sequence[np.ndarray] | None:
+    """`of` the lanes `part` after the last round, where there is a horizon and the model has hazards."""
+    asked = final and experiment.evaluate.horizon is not None
+    return of(which, personal)[part] if asked and isinstance(experiment.task, SurvivalDiscrete) else None
+
+
+def curved(experiment: Experiment, score: np.ndarray, curve: np.ndarray) -> Absolute:
+    """Of hazards in intervals: nothing happens between their ends, where the survival steps down.
+
+    Args:
+      score: [n], the logarithm of the cumulative hazard at the horizon; curve: f[n, bins], by the end of each
+        interval.
+    """
+    task, horizon = experiment.task, experiment.evaluate.horizon
+    assert isinstance(task, SurvivalDiscrete) and horizon is not None
+    log_hazard = np.full((len(score), task.bins + 1), -np.inf, np.float64)  # none before the first end
+    log_hazard[:, 1:] = curve - score[:, None].astype(np.float64)
+    log_hazard[:, -1] = 0.0  # the score itself
+    times = _times(horizon)
+    # An end that is a time of the grid is reached there, whatever rounding says.
+    step = np.searchsorted(_ends(task) * (1 - 1e-9), times, side="right")
+    return Absolute(times, log_hazard, np.arange(len(score), dtype=np.int64), step.astype(np.int64))
+
+
+def _ends(task: SurvivalDiscrete) -> np.ndarray:
+    """f64[bins], as `fedsim.tasks.survival_discrete.edges` has them, in NumPy."""
+    share = np.arange(1, task.bins + 1, dtype=np.float64) / task.bins
+    if task.surviving < 1:
+        share = np.log1p(-share * (1 - task.surviving)) / np.log(task.surviving)
+    found: np.ndarray = task.horizon * share
+    return found
 
 
 def _breslow(

@@ -209,7 +209,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
         together = scores
         if engine.traits.consensus:
             together = {which: engine.predict(states, which, personal=False) for which in scores}
-        training = _training(engine, states)
+        training, curves = _training(engine, states), absolute.curves(engine, states)
         measures = engine.measures(states)
         for i, (row, part, have) in enumerate(zip(rows, of_job, sets, strict=True)):
             if ends[i] <= before:
@@ -225,9 +225,10 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
             }
             own = engine.traits.personal or engine.traits.adapts
             hazards = _baselines(row, training, part, own) if final else None
+            over = partial(absolute.over_time, row.experiment, curves, part, final)
             held = {
                 which: row.judged(
-                    which, scores[which][part], obeyed[which][part] if obeyed else None, hazards
+                    which, scores[which][part], obeyed[which][part] if obeyed else None, hazards, over(which)
                 )
                 for which in have
             }
@@ -235,7 +236,7 @@ def run_pack(jobs: Sequence[Job], bench: Bench) -> list[RunResult]:
                 pooled = judged
                 if engine.traits.consensus:
                     hazards = _baselines(row, training, part, False) if final else None
-                    pooled = row.judged(which, together[which][part], baselines=hazards)
+                    pooled = row.judged(which, together[which][part], None, hazards, over(which, False))
                 row.add(done, which, judged, final, extra, pooled)
             if diverged_at[i] is None and not (result.finite[part].all() and row.finite):
                 diverged_at[i] = done

@@ -14,7 +14,7 @@ from fedsim.config.attack import Backdoor
 from fedsim.data.federation import Federation
 from fedsim.metrics import Absolute
 from fedsim.run import released, subgroups
-from fedsim.run.absolute import Baseline, absolute
+from fedsim.run.absolute import Baseline, absolute, curved
 from fedsim.simulate.judged import SETS, labels_of, segment
 from fedsim.simulate.lanes import Lane
 
@@ -63,24 +63,31 @@ class Rows:
         scores: Sequence[np.ndarray],
         triggered: Sequence[np.ndarray] | None = None,
         baselines: Sequence[Baseline] | None = None,
+        curves: Sequence[np.ndarray] | None = None,
     ) -> Judged:
-        """Bring the folds' scores together with their labels. baselines: of each fold."""
+        """Bring the folds' scores together with their labels. baselines: of each fold; curves: the scores
+        over time, where the model has hazards."""
         parts = [labels_of(lane.judged, which) for lane in self.lanes]
         rows = np.concatenate([p[0] for p in parts])
         client = np.concatenate([p[1] for p in parts])
         columns = self.federation.columns
         weight = columns["weight"][rows] if columns is not None and "weight" in columns else None
+        score, by_time = np.concatenate(list(scores)), None
         fold = np.repeat(np.arange(len(parts), dtype=np.int32), [len(p[0]) for p in parts])
+        if baselines is not None:
+            by_time = absolute(baselines, fold, client)
+        elif curves is not None:
+            by_time = curved(self.experiment, score, np.concatenate(list(curves)))
         return Judged(
             fold=fold,
             client=client.astype(np.int32),
             row=rows,
             label=self.federation.labels_of(rows),
-            score=np.concatenate(list(scores)),
+            score=score,
             weight=weight,
             triggered=None if triggered is None else np.concatenate(list(triggered)),
             time=self.federation.times_of(rows),
-            absolute=None if baselines is None else absolute(baselines, fold, client),
+            absolute=by_time,
         )
 
     def add(

@@ -238,20 +238,26 @@ class Engine:
     # --- scores ------------------------------------------------------------------------------
 
     def predict(
-        self, states: list[Handles], which: str, triggered: bool = False, personal: bool | None = None
+        self,
+        states: list[Handles],
+        which: str,
+        triggered: bool = False,
+        personal: bool | None = None,
+        curves: bool = False,
     ) -> list[np.ndarray]:
         """Scores of every lane's rows in the set `which` (train, or one of `judged.SETS`), with the attack's
-        trigger on them if told; by clients' own models where they have any, unless told.
+        trigger on them if told; by clients' own models where they have any, unless told; curves: the task's
+        curve over time instead.
 
         Returns:
-          per lane f[n] or f[n, classes], clients in order, rows in the partition's order.
+          per lane f[n], f[n, classes] or f[n, times], clients in order, rows in the partition's order.
         """
         wanted = [judged.segments(team, which) for team in self.teams]
         own = self.traits.personal if personal is None else personal
         # Without a server, one who joins late has no neighbours: the average judges.
         late = which == "late" and self.traits.personal and not self.widths.clients
         adapt = personal is not False and (self.traits.adapts or late)
-        return scoring.scores(self, states, wanted, own or adapt, triggered, adapt)
+        return scoring.scores(self, states, wanted, own or adapt, triggered, adapt, curves)
 
     @property
     def schedules(self) -> list[Schedule]:

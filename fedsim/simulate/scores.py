@@ -33,19 +33,20 @@ _JUDGED = 2**20  # more than there are answers in a program
 
 
 def predict(
-    s: Structure, source: Source, inputs: LaneInputs, state: State, words: Array, blocks: Array,
+    s: Structure, curves: bool, source: Source, inputs: LaneInputs, state: State, words: Array, blocks: Array,
     own: tuple[Model, Array] | None = None,
 ) -> Array:  # fmt: skip
     """Scores of slices of rows: each item is one slice of one client, at most `widths.slice` rows.
 
     Args:
+      curves: the task's curve over time instead of its prediction.
       words: of the items, i32[NB, e, 13]; begin and rows name the slice, version holds its first
         position in the client, and memory the client's memory row, out of range where it has none; a liar's
         are scored with the attack's trigger on every row.
       own: what `adapted` made, and which of it each item is judged by, i32[NB, e], -1 for none.
 
     Returns:
-      f32[NB / d, 1, e, slice] or [..., classes], f64 where the run is: of d devices that share the
+      f32[NB / d, 1, e, slice] or [..., classes or times], f64 where the run is: of d devices that share the
       work, each takes every d-th block.
     """
     d = s.widths.devices
@@ -75,7 +76,9 @@ def predict(
         position = jnp.minimum(position, jnp.maximum(item.rows.astype(jnp.uint32), 1) - 1)
         shown = changed_if(parts.attack.trigger, s.spec, item.liar, reader)
         batch = shown.read(window(source, item), position + item.version.astype(jnp.uint32), inside)
-        return parts.task.predict(model, batch).astype(s.number_dtype)
+        of = parts.task.curve if curves else parts.task.predict
+        assert of is not None
+        return of(model, batch).astype(s.number_dtype)
 
     shape = jax.eval_shape(one, words[0, 0], *(c[0, 0] for c in chosen))
     out = jnp.zeros((*words.shape[:2], *shape.shape), shape.dtype)

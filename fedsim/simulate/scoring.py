@@ -25,11 +25,13 @@ def scores(
     personal: bool,
     triggered: bool = False,
     adapt: bool = False,
+    curves: bool = False,
 ) -> list[np.ndarray]:
     """Scores of each team's and lane's segment of rows, per lane; by the server's models unless
-    `personal`; adapt: by models that clients make of their training rows."""
+    `personal`; adapt: by models that clients make of their training rows; curves: as in
+    `Engine.predict`."""
     waiting = [
-        _ask(engine, t, h, *judged.slices(engine.teams[t], wanted[t], personal, triggered), adapt)
+        _ask(engine, t, h, *judged.slices(engine.teams[t], wanted[t], personal, triggered), adapt, curves)
         for t, h in enumerate(states)
     ]
     out: list[np.ndarray] = []
@@ -45,7 +47,13 @@ def scores(
 
 
 def _ask(
-    engine: Engine, team: int, held: Handles, slices: np.ndarray, lengths: list[int], adapt: bool
+    engine: Engine,
+    team: int,
+    held: Handles,
+    slices: np.ndarray,
+    lengths: list[int],
+    adapt: bool,
+    curves: bool,
 ) -> tuple[list[Asked], np.ndarray, list[int]]:
     """Start scoring a team: (what is on its way, rows of each slice, rows of each lane)."""
     mine, step = engine.teams[team], engine.widths.scored * engine.widths.items
@@ -65,7 +73,7 @@ def _ask(
         for at in range(0, len(group.slices), step):
             here = slice(at, at + step)
             own = None if models is None else (models, group.place[here])
-            asked.append(_score(engine, worker, team, state, group.slices[here], own))
+            asked.append(_score(engine, worker, team, state, group.slices[here], own, curves))
             engine.wait([call for call, _ in asked], _AHEAD * used if own else None)
     return asked, slices[:, COLUMN["rows"]], lengths
 
@@ -83,7 +91,9 @@ def adapted(engine: Engine, worker: int, team: int, state: Any, done: int, group
     return engine.workers.call(worker, "adapt", team, state, words, group.blocks, rounds, columns)
 
 
-def _score(engine: Engine, worker: int, team: int, state: Any, slices: np.ndarray, own: Any) -> Asked:
+def _score(
+    engine: Engine, worker: int, team: int, state: Any, slices: np.ndarray, own: Any, curves: bool
+) -> Asked:
     """Start scoring at most one call of slices; own: models, and the place of each slice's."""
     w, columns = engine.widths, None
     items: Any = np.zeros((w.scored * w.items, WORDS), np.int32)
@@ -99,4 +109,5 @@ def _score(engine: Engine, worker: int, team: int, state: Any, slices: np.ndarra
             engine.teams[team], items, items[:, COLUMN["rows"]], len(items) * w.slice
         )
     items, blocks = items.reshape(w.scored, w.items, WORDS), -(-len(slices) // w.items)
-    return engine.workers.call(worker, "predict", team, state, items, blocks, columns, own), len(slices)
+    call = engine.workers.call(worker, "predict", team, state, items, blocks, columns, own, curves)
+    return call, len(slices)

@@ -204,14 +204,16 @@ class Worker:
         blocks: int,
         columns: dict[str, np.ndarray] | None = None,
         own: tuple[Any, np.ndarray] | None = None,
+        curves: bool = False,
     ) -> Any:
         """Scores [NB / devices, devices, e, slice, ...] of slices of rows; own: the models that `adapt`
-        made, and which of them each slice is scored by."""
+        made, and which of them each slice is scored by; curves: over time, instead of scores."""
         source, inputs = self.teams[team]
         if columns is not None:
             source = source._replace(columns=columns, table=())
-        function, out = partial(scores.predict, self.structure), PartitionSpec(None, DEVICES)
-        name, more = ("predict", ()) if own is None else ("predict_own", (own,))
+        function, out = partial(scores.predict, self.structure, curves), PartitionSpec(None, DEVICES)
+        kind = "curve" if curves else "predict"
+        name, more = (kind, ()) if own is None else (f"{kind}_own", (own,))
         return self.call(
             name, lambda: self.side_by_side(function, out), source, inputs, state, items,
             np.int32(blocks), *more, shared=not (trees.nbytes(state.memory) or self.structure.widths.clients),

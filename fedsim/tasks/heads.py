@@ -15,10 +15,12 @@ from fedsim.tasks.layers import wide
 
 
 class Likelihood(NamedTuple):
-    """losses: (outputs [B, n], batch) -> [B]; predictions: outputs -> [B] or [B, classes]."""
+    """losses: (outputs [B, n], batch) -> [B]; predictions: outputs -> [B] or [B, classes]; curve: outputs
+    -> `Task.curve`."""
 
     losses: Callable[[Array, dict[str, Array]], Array]
     predictions: Callable[[Array], Array]
+    curve: Callable[[Array], Array] | None = None
 
 
 def of(spec: Spec) -> Likelihood:

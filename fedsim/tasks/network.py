@@ -120,7 +120,13 @@ def network_task(
             for path, layer in layers.items()
         }
 
+    def curve(model: Model, batch: Batch) -> Array:
+        assert likelihood.curve is not None
+        return likelihood.curve(module(model)(batch["x"], None, None))
+
     task = Task(init, loss, predict, penalty, float(flops), coefficients, joint=joint)
+    if likelihood.curve is not None:
+        task = replace(task, curve=curve)
     if _all_tapped(nnx.eval_shape(lambda: make(nnx.Rngs(params=0)))):
         task = replace(task, backprops=backprops)
     return replace(task, features=features, penalised=penalised) if represents else task

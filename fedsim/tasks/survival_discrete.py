@@ -63,11 +63,16 @@ def survival_discrete(cfg: SurvivalDiscrete, spec: Spec, dtype: str) -> Task:
             axis=1,
         )
 
-    def risk(out: Array) -> Array:
+    def log_hazard(out: Array) -> Array:
         out = out.astype(wide(out.dtype))
         # Far below 0, log(softplus(z)) is z, where softplus itself would round to 0.
-        log_hazard = jnp.where(out < -15, out, jnp.log(jax.nn.softplus(jnp.maximum(out, -15))))
-        return jax.nn.logsumexp(log_hazard, axis=1)
+        return jnp.where(out < -15, out, jnp.log(jax.nn.softplus(jnp.maximum(out, -15))))
+
+    def risk(out: Array) -> Array:
+        return jax.nn.logsumexp(log_hazard(out), axis=1)
+
+    def curve(out: Array) -> Array:
+        return jax.lax.cumlogsumexp(log_hazard(out), axis=1)
 
     def coefficients(model: Model) -> tuple[Array, Array]:
         baseline = model.params["baseline"]
@@ -80,7 +85,7 @@ def survival_discrete(cfg: SurvivalDiscrete, spec: Spec, dtype: str) -> Task:
         spec,
         flops=sum(2 * a * b for a, b in pairwise(widths)),
         coefficients=None if cfg.hidden else coefficients,
-        likelihood=Likelihood(losses, risk),
+        likelihood=Likelihood(losses, risk, curve),
     )
 
 

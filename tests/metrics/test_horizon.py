@@ -61,6 +61,22 @@ def inverse(event, time, w, t):
     )
 
 
+def capacity(found, early, p, omega):
+    """Rows one by one, the highest first, equal ones by equal shares, until K % of the weight is used up."""
+    for k in (1, 5, 10):
+        left = room = 0.01 * k * omega.sum()
+        hit = 0.0
+        for value in np.unique(p)[::-1]:
+            tied = p == value
+            share = min(1.0, left / omega[tied].sum())
+            hit += share * omega[tied & early].sum()
+            left -= share * omega[tied].sum()
+        assert found[f"ppv_top{k}"] == pytest.approx(hit / room, abs=1e-9)
+        if early.any():
+            assert found[f"sensitivity_top{k}"] == pytest.approx(hit / omega[early].sum(), abs=1e-9)
+        assert (found[f"nne_top{k}"] is None) == (hit < 1e-12)
+
+
 @FEW
 @given(cohorts())
 def test_it_is_what_the_papers_say(cohort):
@@ -89,6 +105,12 @@ def test_it_is_what_the_papers_say(cohort):
                 concordant += weight * order
     for name, ratio in (("auc_t", (right, pairs)), ("uno_c", (concordant, comparable))):
         assert found[name] == (pytest.approx(ratio[0] / ratio[1], abs=1e-12) if ratio[1] else None), name
+    known = omega > 0
+    capacity(found, early[known], p[known], omega[known])
+    if early[known].any() and not early[known].all():
+        q, logit = omega[known], np.log(p[known] / (1 - p[known]))
+        at = 1 / (1 + np.exp(-(found["calibration_intercept"] + logit)))
+        assert q @ (early[known] - at) == pytest.approx(0, abs=1e-6 * q.sum())
     for x in CUTS:
         for name, acted in (("", p >= x), ("all_", p >= 0)):
             share = w[acted].sum() / w.sum()
@@ -109,7 +131,10 @@ def test_without_censoring_these_are_the_binary_metrics():
     found, absolute = judged(event, time, score, np.ones(300))
     binary = metrics.evaluate("binary", time <= 4, absolute.risk(score), thresholds=CUTS)
     same = {"auc_t": "auroc", "brier_t": "brier", "o_e": "o_e", "ici": "ici"}
-    same |= {name: name for name in found if name.startswith("net_benefit")}
+    same |= {
+        name: name for name in found if name.startswith(("net_benefit", "calibration")) or "_top" in name
+    }
+    assert len(same) == 4 + 2 + 9 + 4
     for name, other in same.items():
         assert found[name] == pytest.approx(binary[other], abs=1e-12), name
 

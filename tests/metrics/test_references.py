@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from fedsim import metrics, survival
 from fedsim.metrics import Absolute
 
 lifelines = pytest.importorskip("lifelines.utils", reason="lifelines is of the dev lock; run make setup")
+nonparametric = pytest.importorskip("sksurv.nonparametric", reason="scikit-survival is of the dev lock")
 sksurv = pytest.importorskip("sksurv.metrics", reason="scikit-survival is of the dev lock")
 
 HORIZON, STEPS = 3.0, 12
@@ -43,6 +45,14 @@ def test_probabilities_by_a_horizon_are_judged_as_by_scikit_survival(cohort):
     survived = np.column_stack([1 - absolute.risk(score, k) for k in range(1, STEPS + 1)])
     _, briers = sksurv.brier_score(outcome, outcome, survived, grid[1:])
     assert found["brier_t"] == pytest.approx(briers[-1], abs=1e-12)
+    # Who has had the event, regressed with inverse weights on the logits.
+    times, shares = nonparametric.kaplan_meier_estimator(~event, time)
+    seen = np.append(1.0, shares)[np.searchsorted(times, np.minimum(time, HORIZON), side="left")]
+    known = (event & (time <= HORIZON)) | (time >= HORIZON)
+    p = absolute.risk(score)[known]
+    model = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000)
+    model.fit(np.log(p / (1 - p))[:, None], (time <= HORIZON)[known], 1 / seen[known])
+    assert found["calibration_slope"] == pytest.approx(model.coef_[0, 0], rel=1e-5)
     # Theirs begins where somebody is gone; at 0 nobody is, and the score is 0.
     rest = sksurv.integrated_brier_score(outcome, outcome, survived, grid[1:])
     whole = (rest * (HORIZON - grid[1]) + briers[0] * grid[1] / 2) / HORIZON

@@ -3,13 +3,16 @@
 
 import numpy as np
 import pytest
+from sksurv.metrics import brier_score, integrated_brier_score
 
 from fedsim import config
 from fedsim.base import RequestError
 from fedsim.plan import Cell
-from fedsim.run import run_experiments
+from fedsim.run import rows, run_experiments
+from fedsim.run.absolute import _ends, curved
 from fedsim.run.sources import Sources
 from fedsim.store import ResultStore
+from fedsim.tasks.survival_discrete import edges
 from tests.run.hospitals import BASE
 
 HORIZON = 3.0
@@ -95,13 +98,48 @@ def _columns(table):
     return zip(table.column_names, (c.combine_chunks() for c in table.columns), strict=True)
 
 
-def test_a_model_of_hazards_needs_no_baseline(cohort, tmp_path):
+def test_a_model_of_hazards_needs_no_baseline(cohort, tmp_path, monkeypatch):
+    """Its probabilities are its own, over time too: `ibs` is that of its curves."""
     task = {"name": "survival_discrete", "horizon": HORIZON, "bins": 4}
+    seen = []
+    monkeypatch.setattr(
+        rows, "curved", lambda e, score, curve: seen.append((score, curve)) or curved(e, score, curve)
+    )
     _, store, name = run(cohort, tmp_path, task=task)
     found = store.read(name, "predictions").to_pydict()
     np.testing.assert_allclose(found["risk"], 1 - np.exp(-np.exp(np.array(found["score"], np.float64))))
+    (held,) = [(score, curve) for score, curve in seen if len(score) == len(found["score"])]
+    score, curve = (np.asarray(x, np.float64) for x in held)
+    np.testing.assert_array_equal(score, found["score"])
+    np.testing.assert_allclose(curve[:, -1], score, atol=1e-5)
+    # A feature's effect is the same in all intervals: their logits differ by as much in every row.
+    logit = np.log(np.expm1(np.diff(np.exp(curve), axis=1, prepend=0)))
+    np.testing.assert_allclose(
+        logit - logit[:, :1], (logit - logit[:, :1])[:1].repeat(len(score), 0), atol=1e-3
+    )
+    # What scikit-survival integrates is the survival at the ends of intervals, held until the next.
+    grid, ends = np.linspace(0, HORIZON, 51)[1:], np.linspace(0, HORIZON, 5)
+    step = np.searchsorted(ends * (1 - 1e-9), grid, side="right") - 1
+    survived = np.exp(-np.column_stack([np.zeros(len(score)), np.exp(curve)]))[:, step]
+    outcome = np.array(
+        list(zip(np.array(found["event"]) > 0, found["time"], strict=True)), dtype=[("e", bool), ("t", float)]
+    )
+    _, brier = brier_score(outcome, outcome, survived, grid)
+    whole = integrated_brier_score(outcome, outcome, survived, grid) * (HORIZON - grid[0])
+    (row,) = [
+        r
+        for r in store.read(name, "rounds").to_pylist()
+        if r["round"] == 3 and r["aggregate"] == "pooled" and r["set"] == "test"
+    ]
+    assert row["ibs"] == pytest.approx((whole + brier[0] * grid[0] / 2) / HORIZON, abs=1e-6)
     with pytest.raises(RequestError, match="another time; make them equal"):
         run(cohort, tmp_path, task=task | {"horizon": 5.0})
+
+
+@pytest.mark.parametrize("surviving", [1.0, 0.5])
+def test_intervals_end_where_the_model_has_them_end(surviving):
+    task = config.SurvivalDiscrete(bins=5, horizon=HORIZON, surviving=surviving)
+    np.testing.assert_allclose(_ends(task), edges(task)[1:], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
