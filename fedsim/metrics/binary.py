@@ -77,8 +77,7 @@ def binary(
         if both:
             found["ici"] = smooth.ici(p, w, smooth.curve(p, t, w))
             logit = np.log(clipped / (1.0 - clipped))
-            a = intercept(logit, t, w)
-            found["calibration_intercept"] = a
+            found["calibration_intercept"] = intercept(logit, t, w)
             found["calibration_slope"] = slope(logit, positive, t, w)
     return found
 

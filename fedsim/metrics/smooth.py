@@ -32,12 +32,31 @@ def curve(p: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
     x, point = np.unique(p, return_inverse=True)
     weight = np.bincount(point, w, len(x))
     if len(x) > GROUPS:
-        middle = np.cumsum(weight) - 0.5 * weight
-        group = np.minimum(middle / weight.sum() * GROUPS, GROUPS - 1).astype(np.int64)
-        point = np.unique(group, return_inverse=True)[1][point]
+        point = _groups(weight)[point]
         weight = np.bincount(point, w)
         x = np.bincount(point, w * p) / weight
-    shares = np.bincount(point, w * y) / weight
+    return x, _local(x, weight, np.bincount(point, w * y) / weight)
+
+
+def of_points(x: Floats, weight: Floats, hits: Floats) -> tuple[Floats, Floats]:
+    """`curve` of rows put together by score: x [k] rising, their weight > 0, and its part with y = 1."""
+    if len(x) > GROUPS:
+        group = _groups(weight)
+        x, hits, weight = (np.bincount(group, values) for values in (weight * x, hits, weight))
+        x = x / weight
+    return x, _local(x, weight, hits / weight)
+
+
+def _groups(weight: Floats) -> NDArray[np.int64]:
+    """The group of each point, from 0, none empty."""
+    middle = np.cumsum(weight) - 0.5 * weight
+    group = np.minimum(middle / weight.sum() * GROUPS, GROUPS - 1).astype(np.int64)
+    found: NDArray[np.int64] = np.unique(group, return_inverse=True)[1]
+    return found
+
+
+def _local(x: Floats, weight: Floats, shares: Floats) -> Floats:
+    """What local fits to points x [m], rising, with shares [m] are at each, within [0, 1]."""
     u = x - x[:, None]  # [fits, points]
     distance = np.abs(u)
     order = np.argsort(distance, axis=1, kind="stable")
@@ -69,7 +88,8 @@ def curve(p: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
     line = np.where(spread > _FLAT, (near * a) @ shares / some, 0.0)
     bend = np.where((spread > _FLAT) & (rest > _FLAT), (near * b) @ shares / np.maximum(rest, _FLAT), 0.0)
     at = centre**2 + along * centre - spread  # b at the point itself, where a is -centre
-    return x, np.clip(near @ shares - line * centre + bend * at, 0.0, 1.0)
+    found: Floats = np.clip(near @ shares - line * centre + bend * at, 0.0, 1.0)
+    return found
 
 
 def ici(p: Floats, w: Floats, fitted: tuple[Floats, Floats]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedsim.base import require
-from fedsim.metrics import NET_BENEFIT
+from fedsim.metrics.draws import Ranked
 from fedsim.report.intervals import DRAWS, Interval
 from fedsim.report.paired import Difference, holm
 from fedsim.report.rows import Key, Rows, Value
@@ -25,7 +25,6 @@ Floats = NDArray[np.float64]
 
 _KEY = 40_000_000  # of the draws: every table draws the same ones
 _BATCH = 20_000_000  # weights in memory at once
-_EPS = float(np.finfo(np.float64).eps)
 _DEFINED = 0.9  # share of the draws on which a metric must be defined
 
 
@@ -169,7 +168,9 @@ def evaluate(stored: Stored, w: Floats, names: tuple[str, ...]) -> dict[str, Flo
     Raises:
       RequestError: a metric that does not follow from stored predictions.
     """
-    found = _binary(stored, w, names) if stored.kind == "binary" else {}
+    found: dict[str, Floats] = {}
+    if stored.kind == "binary":
+        found = Ranked(stored.label, stored.score).evaluate(w, names)
     rest = tuple(name for name in names if name not in found)
     if rest:
         known = stored.evaluate(np.ones(len(stored.label)), rest)
@@ -182,50 +183,3 @@ def evaluate(stored: Stored, w: Floats, names: tuple[str, ...]) -> dict[str, Flo
         for name in rest:
             found[name] = np.array([np.nan if m[name] is None else m[name] for m in many], np.float64)
     return found
-
-
-def _binary(stored: Stored, w: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
-    """Those of probabilities of a class that are sums over rows or runs of equal scores."""
-    y, p = stored.label, stored.score
-    total = w.sum(axis=1)
-    found: dict[str, Floats] = {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name in names:
-            values = _per_row(name, y, p)
-            if values is not None:
-                found[name] = w @ values / total
-        if "o_e" in names:
-            found["o_e"] = (w @ y) / (w @ p)
-        if {"auroc", "auprc"} & {*names}:
-            order = np.argsort(p, kind="stable")
-            starts = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)  # of runs of equal scores
-            everyone = np.add.reduceat(w[:, order], starts, axis=1)
-            hits = np.add.reduceat(w[:, order] * y[order], starts, axis=1)
-            misses = everyone - hits
-            right, wrong = hits.sum(axis=1), misses.sum(axis=1)
-            both = (right > 0) & (wrong > 0)
-            below = np.cumsum(misses, axis=1) - misses
-            area = (hits * (below + 0.5 * misses)).sum(axis=1) / (right * wrong)
-            above = np.cumsum(everyone[:, ::-1], axis=1)[:, ::-1]
-            precision = np.cumsum(hits[:, ::-1], axis=1)[:, ::-1] / np.where(above > 0, above, 1.0)
-            mean = (hits * precision).sum(axis=1) / right
-            for name, values in (("auroc", area), ("auprc", mean)):
-                if name in names:
-                    found[name] = np.where(both, values, np.nan)
-    return found
-
-
-def _per_row(name: str, y: Floats, p: Floats) -> Floats | None:
-    """What each row adds to a metric that is a mean over rows; None for others."""
-    if name.startswith(NET_BENEFIT):
-        threshold = float(name.rpartition("_")[2])
-        acted = np.ones(len(p)) if name.startswith(f"{NET_BENEFIT}all_") else (p >= threshold)
-        return np.asarray(acted * (y - (1 - y) * threshold / (1 - threshold)), np.float64)
-    if name == "brier":
-        return np.square(p - y)
-    if name == "accuracy":
-        return ((p > 0.5) == (y == 1)).astype(np.float64)
-    if name == "log_loss":
-        own = np.clip(np.where(y == 1, p, 1 - p), _EPS, 1 - _EPS)
-        return np.asarray(-np.log(own), np.float64)
-    return None

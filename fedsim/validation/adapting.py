@@ -8,7 +8,7 @@ intercept out where there is one of the whole model, that is but for a network's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -61,62 +61,71 @@ def adaptations(frozen: Frozen, plan: ValidationPlan) -> list[dict[str, Any]]:
       patients of the place. Undefined: None. Regions without held-out rows are not judged at.
     """
     places = [region.test for region in frozen.regions if region.test is not None] + [frozen.site]
-    drawn = {
-        place.name: Bootstrap(place.y.size, place.patient, plan.bootstrap, plan.seed, place.name)
-        for place in places
+    made = {
+        (region.train.name, update): adapt(frozen, update, region.train, plan.ridge)
+        for region in frozen.regions
+        for update in menu(frozen)
     }
-    kept = {place.name: _measured(place, place.lp, drawn[place.name]) for place in places}
+    scorers = {which: scorer for which, scorer in made.items() if not isinstance(scorer, str)}
+    measured = {place.name: _measured(place, scorers, plan) for place in places}
     found: list[dict[str, Any]] = []
-    for region in frozen.regions:
-        for update in menu(frozen):
-            head = {"region": region.train.name, "update": update}
-            scorer = adapt(frozen, update, region.train, plan.ridge)
-            if isinstance(scorer, str):
-                found += [head | _nothing(metric, scorer) for metric in METRICS]
-                continue
-            now = {place.name: _measured(place, scorer(place.x), drawn[place.name]) for place in places}
-            for metric in METRICS:
-                gains = {p.name: _gains(metric, kept[p.name], now[p.name]) for p in places}
-                for place in places:
-                    values = {"frozen": kept[place.name][0][metric], "value": now[place.name][0][metric]}
-                    told = {"judged_at": place.name, "metric": metric, "n": place.y.size} | values
-                    found.append(head | told | _interval(gains[place.name]))
-                others = [gains[p.name] for p in places if p.name != region.train.name]
-                n = sum(p.y.size for p in places if p.name != region.train.name)
-                told = {"judged_at": OTHERS, "metric": metric, "n": n, "frozen": None, "value": None}
-                found.append(head | told | _interval([_mean(list(one)) for one in zip(*others, strict=True)]))
+    for which, scorer in made.items():
+        region, update = which
+        head: dict[str, Any] = {"region": region, "update": update}
+        if isinstance(scorer, str):
+            found += [head | _nothing(metric, scorer) for metric in METRICS]
+            continue
+        for metric in METRICS:
+            gains = {}
+            for place in places:
+                kept, now = measured[place.name][None][metric], measured[place.name][which][metric]
+                gains[place.name] = measures.goodness(metric, now) - measures.goodness(metric, kept)
+                values = {"frozen": _value(kept[0]), "value": _value(now[0])}
+                told = {"judged_at": place.name, "metric": metric, "n": place.y.size} | values
+                found.append(head | told | _interval(gains[place.name]))
+            others = [p for p in places if p.name != region]
+            told = {"judged_at": OTHERS, "metric": metric, "n": sum(p.y.size for p in others)}
+            mean = _mean(np.stack([gains[p.name] for p in others]))
+            found.append(head | told | {"frozen": None, "value": None} | _interval(mean))
     return found
 
 
 _PARTED = "its training rows part events from others perfectly, so that there is no maximum of the likelihood"
-_Measured = list[dict[str, Value]]  # of all rows, then of every replicate
+_Which = tuple[str, Adaptation] | None  # None: the frozen model
 
 
-def _measured(place: Rows, lp: Floats, drawn: Bootstrap) -> _Measured:
-    return [measures.measure(place.y, lp, METRICS, (), counts) for counts in drawn.also()]
+def _measured(
+    place: Rows, scorers: Mapping[tuple[str, Adaptation], Scorer], plan: ValidationPlan
+) -> dict[_Which, dict[str, Floats]]:
+    """Each model's metrics at a place, f64[1 + replicates]: of all rows, then of every replicate."""
+    drawn = Bootstrap(place.y.size, place.patient, plan.bootstrap, plan.seed, place.name)
+    lps: dict[_Which, Floats] = {None: place.lp}
+    lps |= {which: scorer(place.x) for which, scorer in scorers.items()}
+    again = measures.replicates(place.y, lps, METRICS, (), drawn)
+    found: dict[_Which, dict[str, Floats]] = {}
+    for which, lp in lps.items():
+        whole = measures.measure(place.y, lp, METRICS, ())
+        found[which] = {
+            metric: np.concatenate([np.array([whole[metric]], np.float64), again[which][metric]])
+            for metric in METRICS
+        }
+    return found
 
 
-def _gains(metric: str, before: _Measured, after: _Measured) -> list[Value]:
-    """Improvement on all rows, then on every replicate."""
-    out: list[Value] = []
-    for old, new in zip(before, after, strict=True):
-        a, b = old[metric], new[metric]
-        if a is None or b is None:
-            out.append(None)
-        else:
-            out.append(measures.goodness(metric, b) - measures.goodness(metric, a))
-    return out
+def _mean(gains: Floats) -> Floats:
+    """Over places [places, m] where it is defined."""
+    known = ~np.isnan(gains)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, gains, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def _mean(values: Sequence[Value]) -> Value:
-    """Over places where it is defined."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _interval(gains: Sequence[Value]) -> dict[str, Any]:
+def _interval(gains: Floats) -> dict[str, Any]:
     low, high = measures.ends(gains[1:])
-    return {"gain": gains[0], "low": low, "high": high, "reason": None}
+    return {"gain": _value(gains[0]), "low": low, "high": high, "reason": None}
+
+
+def _value(value: np.float64) -> Value:
+    return None if np.isnan(value) else float(value)
 
 
 def _nothing(metric: str, reason: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from fedsim.validation.updates import Z
 
 MEMBERSHIP_RIDGE = 1.0  # on standardised columns: a feature that only one side has would part them
 MEMBERSHIP_BINS = 1000
+_BLOCK = 1 << 17  # counts of patients at once
 
 
 class Sums(NamedTuple):
@@ -113,19 +114,31 @@ def expected_concordance(lp: Floats, counts: Floats | None = None) -> float | No
       lp: logits of the risks, [n]. counts: [n], how often each patient is there, who makes no pair with
         itself.
     """
+    w = np.ones(lp.size, np.float64) if counts is None else counts
+    found = float(expected_concordances(lp, w[None])[0])
+    return None if np.isnan(found) else found
+
+
+def expected_concordances(lp: Floats, counts: Floats) -> Floats:
+    """`expected_concordance` by each of counts [draws, n]: f64[draws], nan where no two could differ."""
     order = np.argsort(lp)
     eta = lp[order]
-    w = np.ones(lp.size, np.float64) if counts is None else counts[order]
     p, q = special.expit(eta), special.expit(-eta)
     starts = np.flatnonzero(np.concatenate(([True], eta[1:] != eta[:-1])))
-    events, others = np.add.reduceat(w * p, starts), np.add.reduceat(w * q, starts)
-    own = np.add.reduceat(w**2 * p * q, starts)  # pairs of a patient with itself, drawn again or not
-    below = np.concatenate(([0.0], np.cumsum(others)[:-1]))
-    everything = float(events.sum() * others.sum())
-    pairs = everything - float(own.sum())
-    if pairs <= 1e-12 * everything:
-        return None
-    return float(events @ below + 0.5 * (events * others - own).sum()) / pairs
+    tied = len(starts) < lp.size
+    found = np.full(len(counts), np.nan)
+    step = max(1, _BLOCK // max(lp.size, 1))
+    for first in range(0, len(counts), step):
+        w = np.take(counts[first : first + step], order, axis=1)
+        parts = w * p, w * q, np.square(w) * (p * q)  # the last: pairs of a patient with itself
+        events, others, own = (np.add.reduceat(x, starts, axis=1) if tied else x for x in parts)
+        upto = np.cumsum(others, axis=1)
+        everything = events.sum(axis=1) * upto[:, -1]
+        pairs = everything - own.sum(axis=1)
+        right = np.einsum("dr,dr->d", events, upto - 0.5 * others) - 0.5 * own.sum(axis=1)
+        some = pairs > 1e-12 * everything
+        found[first : first + step][some] = right[some] / pairs[some]
+    return found
 
 
 def decomposed(

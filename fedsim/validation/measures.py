@@ -9,10 +9,10 @@ All others are those of `fedsim.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,15 @@ from scipy import special
 
 from fedsim import metrics
 from fedsim.data.rng import generator
+from fedsim.metrics.draws import Ranked
 from fedsim.validation.logistic import Floats
 
 Value = float | None
 Interval = tuple[Value, Value]
+Key = TypeVar("Key")
+Amount = TypeVar("Amount", float, Floats)
+TREAT_ALL = "treat_all"  # net benefit of treating everybody
+_BLOCK = 1 << 22  # counts of patients in memory at once
 
 
 class Bootstrap:
@@ -33,32 +38,41 @@ class Bootstrap:
     """
 
     def __init__(self, n: int, patient: NDArray[Any] | None, replicates: int, seed: int, site: str) -> None:
-        self._of = np.arange(n) if patient is None else np.unique(patient, return_inverse=True)[1]
-        self._replicates, self._seed, self._site = replicates, seed, site
+        self._of = None if patient is None else np.unique(patient, return_inverse=True)[1]
+        self._n, self._replicates, self._seed, self._site = n, replicates, seed, site
 
     @cached_property
     def patients(self) -> int:
-        return int(self._of.max(initial=-1)) + 1
+        return self._n if self._of is None else int(self._of.max(initial=-1)) + 1
 
     def __iter__(self) -> Iterator[Floats]:
         """How often each row [n] is there, for every replicate; the same ones at every pass."""
         drawn = generator(self._seed, "validation", "bootstrap", self._site)
         for _ in range(self._replicates):
             who = drawn.integers(0, self.patients, self.patients)
-            yield np.bincount(who, minlength=self.patients)[self._of].astype(np.float64)
+            counts = np.bincount(who, minlength=self.patients)
+            yield (counts if self._of is None else counts[self._of]).astype(np.float64)
 
-    def also(self) -> Iterator[Floats | None]:
-        """None for all rows as they are, then every replicate."""
-        return chain([None], self)
+    def blocks(self) -> Iterator[Floats]:
+        """The same, [replicates, n], a bounded number of them at a time."""
+        each = iter(self)
+        while block := list(islice(each, max(1, _BLOCK // max(self._n, 1)))):
+            yield np.stack(block)
+
+    def of(self, measured: Callable[[Floats], Mapping[str, Floats]]) -> dict[str, Floats]:
+        """name -> f64[replicates] of what `measured` makes of blocks."""
+        made = [measured(block) for block in self.blocks()]
+        return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
 
-def ends(replicates: Sequence[Value]) -> Interval:
-    """The 2.5 and 97.5 % quantiles (Efron 1979) of the replicates where there is a value; None where more
-    than one in twenty has none."""
-    known = [value for value in replicates if value is not None]
-    if not known or len(known) < 0.95 * len(replicates):
+def ends(replicates: Sequence[Value] | Floats) -> Interval:
+    """The 2.5 and 97.5 % quantiles (Efron 1979) of the replicates where there is a value, neither None nor
+    nan; None where more than one in twenty has none."""
+    values = np.array(replicates, np.float64)
+    known = values[~np.isnan(values)]
+    if not known.size or known.size < 0.95 * values.size:
         return None, None
-    low, high = np.quantile(np.array(known, np.float64), [0.025, 0.975])
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -71,47 +85,56 @@ def measure(
       names: of `config.validation.MEASURES`; net_benefit becomes one entry per threshold.
       weights: [n], how often each row counts.
     """
-    p = special.expit(lp)
-    w = np.ones(y.size, np.float64) if weights is None else weights
-    full = bool({"auprc", "calibration_intercept", "calibration_slope"} & set(names))
-    known = metrics.evaluate("binary", y, p, weights, full=full)
-    expected, total = float(w @ p), float(w.sum())
-    found: dict[str, Value] = {}
+    wanted = _wanted(names, thresholds)
+    full = not {*wanted.values()} <= {*metrics.names("binary", full=False)}
+    known = metrics.evaluate("binary", y, special.expit(lp), weights, full=full, thresholds=thresholds)
+    return {name: known[asked] for name, asked in wanted.items()}
+
+
+def replicates(
+    y: Floats,
+    lps: Mapping[Key, Floats],
+    names: Sequence[str],
+    thresholds: Sequence[float],
+    drawn: Bootstrap,
+) -> dict[Key, dict[str, Floats]]:
+    """What `measure` finds of several models' linear predictors [n], on every replicate: f64[replicates], nan
+    where undefined."""
+    wanted = _wanted(names, thresholds)
+    ranked = {key: Ranked(y, special.expit(lp)) for key, lp in lps.items()}
+    made: dict[Key, list[dict[str, Floats]]] = {key: [] for key in lps}
+    for block in drawn.blocks():
+        for key, one in ranked.items():
+            made[key].append(one.evaluate(block, tuple(wanted.values())))
+    return {
+        key: {name: np.concatenate([part[asked] for part in parts]) for name, asked in wanted.items()}
+        for key, parts in made.items()
+    }
+
+
+def _wanted(names: Sequence[str], thresholds: Sequence[float]) -> dict[str, str]:
+    """name -> what `fedsim.metrics` calls it."""
+    found: dict[str, str] = {}
     for name in names:
-        if name == "observed_expected":
-            found[name] = float(w @ y) / expected if expected > 0 else None
-        elif name == "net_benefit":
-            for t in thresholds:
-                found[benefit(t)] = float(w @ ((p >= t) * (y - (1.0 - y) * t / (1.0 - t)))) / total
+        if name in ("net_benefit", TREAT_ALL):
+            kind = "all_" if name == TREAT_ALL else ""
+            found |= {benefit(t, name): f"{metrics.NET_BENEFIT}{kind}{t:g}" for t in thresholds}
         else:
-            found[name] = known[name]
+            found[name] = "o_e" if name == "observed_expected" else name
     return found
 
 
-def benefit(threshold: float) -> str:
+def benefit(threshold: float, name: str = "net_benefit") -> str:
     """The name of the net benefit at a threshold."""
-    return f"net_benefit@{threshold:g}"
+    return f"{name}@{threshold:g}"
 
 
-def treat_all(y: Floats, threshold: float, weights: Floats) -> float:
-    """Net benefit of treating everybody."""
-    gain = y - (1.0 - y) * threshold / (1.0 - threshold)
-    return float(weights @ gain) / float(weights.sum())
-
-
-def with_intervals(
-    of: Callable[[Floats | None], dict[str, Value]], drawn: Iterable[Floats]
-) -> dict[str, tuple[Value, Value, Value]]:
-    """name -> (value, low, high) of what `of` makes of all rows, and of those that replicates count."""
-    whole = of(None)
-    again = [of(counts) for counts in drawn]
-    return {name: (value, *ends([one[name] for one in again])) for name, value in whole.items()}
-
-
-def goodness(name: str, value: float) -> float:
-    """A number that is larger the better: the value, its negative, or minus its distance from the target."""
+def goodness(name: str, value: Amount) -> Amount:
+    """Numbers that are larger the better: the values, their negatives, or minus their distance from the
+    target."""
     if name.startswith("net_benefit"):
         return value
     if name == "observed_expected":
         return -abs(value - 1.0)
-    return -metrics.badness(name, value)
+    worse: Amount = metrics.badness(name, value)  # type: ignore[assignment, arg-type]
+    return -worse

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
+from fedsim.metrics.draws import Ranked
 from fedsim.validation import adapting, case_mix, measures
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
@@ -75,15 +77,11 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
             coefficients = np.zeros(0, np.float64) if frozen_coefficients is None else frozen_coefficients
             found = estimates(update, frozen.features, coefficients, scale)
             told += [{"update": update.name} | row for row in found]
-    judged = _judged("keep", "frozen", site, site.lp, plan, drawn)
-    for name, lp in crossed.items():
-        judged += _judged(name, "crossed", site, lp, plan, drawn)
-    judged += [_treating_all(site, t, drawn) for t in plan.thresholds]
     return Outcome(
         n=site.y.size,
         events=events,
         choice=choice,
-        metrics=judged,
+        metrics=_judged(site, {"keep": site.lp, **crossed}, plan, drawn),
         updates=told,
         case_mix=_case_mix(frozen, plan, drawn),
         features=_features(frozen),
@@ -165,38 +163,29 @@ def _crossed(update: Updated, site: Rows, plan: ValidationPlan) -> Floats | None
 
 
 def _judged(
-    name: str, how: str, site: Rows, lp: Floats | None, plan: ValidationPlan, drawn: Bootstrap
+    site: Rows, lps: Mapping[str, Floats | None], plan: ValidationPlan, drawn: Bootstrap
 ) -> list[Row]:
-    head: Row = {"update": name, "fitted": how}
+    """Metrics of the frozen model, of its updates' linear predictors, and of treating everybody."""
+    known = {update: lp for update, lp in lps.items() if lp is not None}
+    again = measures.replicates(site.y, known, (*plan.metrics, measures.TREAT_ALL), plan.thresholds, drawn)
+    found: list[Row] = []
+    for update in lps:
+        head: Row = {"update": update, "fitted": "frozen" if update == "keep" else "crossed"}
+        whole = measures.measure(site.y, known.get(update, site.lp), plan.metrics, plan.thresholds)
+        for metric, value in whole.items():
+            told = _measured(metric, value, again[update][metric]) if update in known else _measured(metric)
+            found.append(head | told)
+    head = {"update": "treat all", "fitted": "frozen"}
+    everyone = measures.measure(site.y, site.lp, (measures.TREAT_ALL,), plan.thresholds)
+    for t in plan.thresholds:
+        name = measures.benefit(t, measures.TREAT_ALL)
+        found.append(head | _measured(measures.benefit(t), everyone[name], again["keep"][name]))
+    return found
 
-    def of(counts: Floats | None) -> dict[str, Value]:
-        assert lp is not None
-        return measures.measure(site.y, lp, plan.metrics, plan.thresholds, counts)
 
-    if lp is None:
-        names = measures.measure(site.y, site.lp, plan.metrics, plan.thresholds)
-        return [head | {"metric": one, "value": None, "low": None, "high": None} for one in names]
-    return [
-        head | {"metric": metric, "value": value, "low": low, "high": high}
-        for metric, (value, low, high) in measures.with_intervals(of, drawn).items()
-    ]
-
-
-def _treating_all(site: Rows, threshold: float, drawn: Bootstrap) -> Row:
-    def of(counts: Floats | None) -> dict[str, Value]:
-        w = np.ones(site.y.size, np.float64) if counts is None else counts
-        return {"": measures.treat_all(site.y, threshold, w)}
-
-    value, low, high = measures.with_intervals(of, drawn)[""]
-    metric = measures.benefit(threshold)
-    return {
-        "update": "treat all",
-        "fitted": "frozen",
-        "metric": metric,
-        "value": value,
-        "low": low,
-        "high": high,
-    }
+def _measured(metric: str, value: Value = None, again: Floats | None = None) -> Row:
+    low, high = (None, None) if again is None else measures.ends(again)
+    return {"metric": metric, "value": value, "low": low, "high": high}
 
 
 # --- case mix --------------------------------------------------------------------------------
@@ -230,9 +219,9 @@ def _case_mix(frozen: Frozen, plan: ValidationPlan, drawn: Bootstrap) -> list[Ro
     y, lp = (np.concatenate([getattr(rows, name) for rows in home]) for name in ("y", "lp"))
     at_home = _patients(home)
     again = Bootstrap(y.size, at_home, plan.bootstrap, plan.seed, "development")
-    of_home = [_concordances(y, lp, counts) for counts in again.also()]
-    of_site = [_concordances(site.y, site.lp, counts) for counts in drawn.also()]
-    split = [case_mix.decomposed(*a, *b[::-1]) for a, b in zip(of_home, of_site, strict=True)]
+    of_home, of_site = _concordances(y, lp), _concordances(site.y, site.lp)
+    split = case_mix.decomposed(*of_home, *of_site[::-1])
+    replicates = _decomposed(_again(y, lp, again), _again(site.y, site.lp, drawn))
     words = {
         "total": "c statistic",
         "development": "c statistic, by the model's fit at home",
@@ -240,14 +229,13 @@ def _case_mix(frozen: Frozen, plan: ValidationPlan, drawn: Bootstrap) -> list[Ro
         "coefficients": "c statistic, by coefficients",
     }
     sides: dict[str, tuple[Value, Value]] = {
-        "total": (of_home[0][0], of_site[0][0]),
-        "development": of_home[0],
-        "case_mix": (of_home[0][1], of_site[0][1]),
-        "coefficients": (of_site[0][1], of_site[0][0]),
+        "total": (of_home[0], of_site[0]),
+        "development": of_home,
+        "case_mix": (of_home[1], of_site[1]),
+        "coefficients": (of_site[1], of_site[0]),
     }
     for part, label in words.items():
-        low, high = measures.ends([one[part] for one in split[1:]])
-        found.append(_compared(label, *sides[part], (split[0][part], low, high)))
+        found.append(_compared(label, *sides[part], (split[part], *measures.ends(replicates[part]))))
     return found
 
 
@@ -257,10 +245,31 @@ def _compared(quantity: str, development: Value, outside: Value, told: Sequence[
     return sides | {"value": value, "low": low, "high": high}
 
 
-def _concordances(y: Floats, lp: Floats, counts: Floats | None) -> tuple[Value, Value]:
+def _concordances(y: Floats, lp: Floats) -> tuple[Value, Value]:
     """(observed, expected if the risks are right)."""
-    observed = measures.measure(y, lp, ("auroc",), (), counts)["auroc"]
-    return observed, case_mix.expected_concordance(lp, counts)
+    return measures.measure(y, lp, ("auroc",), ())["auroc"], case_mix.expected_concordance(lp)
+
+
+def _again(y: Floats, lp: Floats, drawn: Bootstrap) -> tuple[Floats, Floats]:
+    """The same on every replicate, f64[replicates] each; nan where undefined."""
+    ranked = Ranked(y, special.expit(lp))
+    found = drawn.of(
+        lambda block: {
+            "expected": case_mix.expected_concordances(lp, block),
+            **ranked.evaluate(block, ("auroc",)),
+        }
+    )
+    return found["auroc"], found["expected"]
+
+
+def _decomposed(home: tuple[Floats, Floats], site: tuple[Floats, Floats]) -> dict[str, Floats]:
+    """`case_mix.decomposed` of replicates."""
+    return {
+        "total": site[0] - home[0],
+        "development": home[1] - home[0],
+        "case_mix": site[1] - home[1],
+        "coefficients": site[0] - site[1],
+    }
 
 
 def _root(variance: Value) -> Value:

@@ -7,6 +7,7 @@ import pytest
 from scipy import special, stats
 
 from fedsim import metrics
+from fedsim.config.validation import MEASURES
 from fedsim.validation import measures
 from fedsim.validation.measures import Bootstrap
 
@@ -19,7 +20,8 @@ def test_net_benefit_and_observed_expected_by_hand():
     assert found["net_benefit@0.2"] == pytest.approx(2 / 4 - 1 / 4 * 0.25)
     assert found["net_benefit@0.5"] == pytest.approx(1 / 4 - 1 / 4)
     assert found["auroc"] == pytest.approx(0.75)
-    assert measures.treat_all(y, 0.2, np.ones(4)) == pytest.approx(0.5 - 0.5 * 0.25)
+    everybody = measures.measure(y, special.logit(p), (measures.TREAT_ALL,), (0.2,))
+    assert everybody == {"treat_all@0.2": pytest.approx(0.5 - 0.5 * 0.25)}
 
 
 def test_counts_weigh_as_rows_repeated():
@@ -45,8 +47,28 @@ def test_the_bootstrap_draws_patients_whole_and_the_same_at_every_pass():
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-def mean(y, weights):
-    return {"": float(np.average(y, weights=weights))}
+def test_replicates_are_the_metrics_of_each_draw():
+    """Every metric that a plan may name, of many draws at once and one by one; with ties, of few patients."""
+    rng = np.random.default_rng(1)
+    patient = np.repeat(np.arange(20), 3)
+    y, lp = (rng.random(60) < 0.3).astype(np.float64), np.round(rng.normal(size=60), 1)
+    drawn = Bootstrap(60, patient, 200, 0, "S")
+    models = {"kept": lp, "bold": 3 * lp, "none": np.zeros(60)}
+    found = measures.replicates(y, models, (*MEASURES, measures.TREAT_ALL), (0.3,), drawn)
+    for name, scores in models.items():
+        each = [measures.measure(y, scores, (*MEASURES, measures.TREAT_ALL), (0.3,), w) for w in drawn]
+        assert set(found[name]) == set(each[0])
+        for metric, values in found[name].items():
+            wanted = np.array([one[metric] for one in each], np.float64)
+            np.testing.assert_allclose(values, wanted, rtol=1e-8, atol=1e-9, err_msg=f"{name} {metric}")
+
+
+def test_blocks_hold_the_draws_in_bounded_memory(monkeypatch):
+    monkeypatch.setattr(measures, "_BLOCK", 100)
+    drawn = Bootstrap(30, None, 20, 0, "S")
+    blocks = list(drawn.blocks())
+    assert [len(block) for block in blocks] == [3] * 6 + [2]
+    np.testing.assert_array_equal(np.concatenate(blocks), np.stack(list(drawn)))
 
 
 def test_intervals_cover_a_mean():
@@ -54,11 +76,14 @@ def test_intervals_cover_a_mean():
     for seed in range(150):
         y = (np.random.default_rng(seed).random(200) < 0.3).astype(np.float64)
         drawn = Bootstrap(200, None, 100, seed, "S")
-        value, low, high = measures.with_intervals(partial(mean, y), drawn)[""]
-        assert value is not None and low is not None and high is not None
-        assert value == pytest.approx(y.mean())
+        low, high = measures.ends(drawn.of(partial(mean, y))[""])
+        assert low is not None and high is not None
         hits += low < 0.3 < high
     assert hits >= stats.binom.ppf(1e-3, 150, 0.93)
+
+
+def mean(y, weights):
+    return {"": np.average(np.broadcast_to(y, weights.shape), axis=1, weights=weights)}
 
 
 def test_what_is_often_undefined_has_no_interval():
