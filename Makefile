@@ -55,8 +55,9 @@ tables: $(VENV)/run.stamp ## the committed, reduced tables, written anew
 check-tables: $(VENV)/run.stamp ## whether this code gives the committed, reduced tables
 	@FEDSIM=$(BIN)/fedsim .ci/tables --check
 
-methods: $(VENV)/dev.stamp ## the tables of docs/methods.md, written anew
+methods: $(VENV)/dev.stamp ## the tables of docs/methods.md and docs/cohort.md, written anew
 	@$(BIN)/python tests/docs/methods.py
+	@$(BIN)/python tests/cohort/constants.py
 
 wheel: $(VENV)/dev.stamp ## dist/*.whl
 	@rm -rf dist

@@ -3,12 +3,12 @@
 `population` is the patients of the national patient register at their first diagnosis, `registry` those of
 the Swedish Heart Failure Registry at their last registration: who is enrolled, and later. A source that
 begins with `assumed` is this simulator's own choice; `solved` says which published figure a number was
-solved for (`python tests/cohort/solve.py` does it again). docs/cohort.md shows all of them.
+solved for (`python tests/cohort/solve.py` does it again). What becomes of whom is in `effects`, how regions
+differ in `regions`; docs/cohort.md shows all of them.
 """
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
 
@@ -45,6 +45,7 @@ ZAYED = "Zayed 2021 EHJ-QCCO 7:280-286"
 HALMSTAD = "Halmstad University news 2023 (Etminani and colleagues)"
 UPPSALA = "Stålhammar 2012 J Med Econ 15:938-946"
 ASSUMED = "assumed"
+FITTED = "assumed, so that Charlson indices are as published"
 
 # --- who they are: percent of patients -------------------------------------------------------
 
@@ -78,9 +79,11 @@ SHARES: dict[str, Both] = {
     "dementia": Both(4.4, 2.5, SHFDB),
     "depression": Both(3.7, 3.7, SHFDB),
     "cancer": Both(12.9, 13.5, SHFDB),
-    "liver_disease": Both(2.0, 2.0, ASSUMED),
-    "rheumatic_disease": Both(5.0, 5.0, ASSUMED),
-    "ulcer": Both(5.0, 5.0, ASSUMED),
+    "diabetes_complications": Both(15.0, 18.0, FITTED),
+    "metastases": Both(1.6, 2.0, FITTED),
+    "liver_disease": Both(3.0, 3.0, FITTED),
+    "rheumatic_disease": Both(8.0, 9.0, FITTED),
+    "ulcer": Both(7.0, 8.0, FITTED),
     # drugs and devices
     "ras_inhibitor": Both(81.4, 81.4, f"{SHFDB}; population: assumed equal"),
     "acei": Both(45.6, 45.6, f"{SHFDB}; population: assumed equal"),
@@ -163,8 +166,8 @@ LOADINGS: dict[str, dict[str, float]] = {
     "age": {"sex": -0.17},
     "frailty": {"age": 0.4},
     "severity": {"frailty": 0.2},
-    "vascular": {"sex": 0.2, "age": 0.15},
-    "metabolic": {"age": -0.25},
+    "vascular": {"sex": 0.2, "age": 0.15, "frailty": 0.15},
+    "metabolic": {"age": -0.25, "frailty": 0.1, "vascular": 0.1},
     "deprivation": {},
     "ejection": {"sex": -0.2, "age": 0.15, "vascular": -0.2, "metabolic": 0.1, "severity": -0.1},
     "education": {"deprivation": -0.4, "age": -0.3},
@@ -179,18 +182,20 @@ LOADINGS: dict[str, dict[str, float]] = {
     "diabetes": {"metabolic": 0.6, "deprivation": 0.1, "vascular": 0.15},
     "valve_disease": {"age": 0.2, "ejection": 0.15, "severity": 0.1},
     "dilated_cardiomyopathy": {"age": -0.35, "ejection": -0.5},
-    "peripheral_artery_disease": {"vascular": 0.5, "smoking": 0.2},
-    "stroke": {"vascular": 0.25, "age": 0.15, "atrial_fibrillation": 0.15},
+    "peripheral_artery_disease": {"vascular": 0.55, "smoking": 0.2, "frailty": 0.1},
+    "stroke": {"vascular": 0.3, "age": 0.1, "atrial_fibrillation": 0.15, "frailty": 0.15},
     "tia": {"vascular": 0.25, "age": 0.15},
-    "renal_failure": {"age": 0.2, "metabolic": 0.25, "vascular": 0.2, "severity": 0.25, "frailty": 0.1},
+    "renal_failure": {"age": 0.15, "metabolic": 0.3, "vascular": 0.3, "severity": 0.2, "frailty": 0.25},
     "dialysis": {"age": -0.2},
-    "copd": {"smoking": 0.45, "frailty": 0.2, "deprivation": 0.1},
+    "diabetes_complications": {"frailty": 0.4},
+    "copd": {"smoking": 0.45, "frailty": 0.3, "deprivation": 0.1},
     "dementia": {"frailty": 0.5, "age": 0.2},
     "depression": {"frailty": 0.25, "deprivation": 0.15, "sex": -0.1},
-    "cancer": {"age": 0.2, "frailty": 0.15},
-    "liver_disease": {"metabolic": 0.15, "smoking": 0.2, "deprivation": 0.1},
-    "rheumatic_disease": {"sex": -0.2, "frailty": 0.1},
-    "ulcer": {"frailty": 0.15, "smoking": 0.15},
+    "cancer": {"age": 0.15, "frailty": 0.3},
+    "metastases": {"frailty": 0.3},
+    "liver_disease": {"metabolic": 0.15, "smoking": 0.2, "frailty": 0.15, "deprivation": 0.1},
+    "rheumatic_disease": {"sex": -0.2, "frailty": 0.2},
+    "ulcer": {"frailty": 0.3, "smoking": 0.15},
     "nt_probnp": {
         **{"severity": 0.5, "age": 0.25, "renal_failure": 0.2, "atrial_fibrillation": 0.15},
         **{"ejection": -0.15, "metabolic": -0.15},
@@ -229,108 +234,37 @@ WITHIN: dict[str, str] = {
     "pci": "ischaemic_heart_disease",
     "cabg": "ischaemic_heart_disease",
     "dialysis": "renal_failure",
+    "diabetes_complications": "diabetes",
+    "metastases": "cancer",
 }
 LOADINGS_SOURCE = "assumed"
 MEASURED_LOADING = 0.5  # of whether one thing was measured on how thorough the work-up was; assumed
-
-# --- what becomes of them: log hazard ratios -------------------------------------------------
-# Of death; two values are for an ejection fraction below 50 and from 50 on.
-
-
-class Effect(NamedTuple):
-    reduced: float
-    preserved: float
-    source: str
-
-
-def _same(ratio: float, source: str = ASSUMED) -> Effect:
-    return Effect(log(ratio), log(ratio), source)
-
-
-DEATH: dict[str, Effect] = {
-    "age": _same(1.47, "assumed, per 10 years"),
-    "male": _same(1.12),
-    "diabetes": Effect(log(1.57), log(1.39), ADJUSTED),
-    "renal_failure": Effect(log(1.65), log(1.44), ADJUSTED),
-    "copd": Effect(log(1.46), log(1.66), f"{ADJUSTED}, pulmonary disease"),
-    "liver_disease": Effect(log(2.13), log(1.42), ADJUSTED),
-    "not_phenotyped": _same(1.27, f"{HALLAND}, adjusted"),
-    "cancer": _same(1.6),
-    "dementia": _same(1.5),
-    "stroke": _same(1.15),
-    "peripheral_artery_disease": _same(1.2),
-    "nt_probnp": _same(1.32, "assumed, per deviation of its logarithm"),
-    "creatinine": _same(1.1, "assumed, per deviation of its logarithm"),
-    "haemoglobin": _same(0.9, "assumed, per deviation"),
-    "sodium": _same(0.92, "assumed, per deviation"),
-    "systolic_pressure": _same(0.9, "assumed, per deviation"),
-    "bmi": _same(0.93, "assumed, per deviation of its logarithm"),
-    "nyha": _same(1.2, "assumed, per class"),
-    "inpatient": _same(1.15, "assumed, of an index visit on a ward"),
-    "prior_admissions": _same(1.08, "assumed, each"),
-    "deprivation": _same(1.05, "assumed, per quintile"),
-    "living_alone": _same(1.08),
-    "ras_inhibitor": _same(0.85),
-    "beta_blocker": _same(0.9),
-    "sglt2i": _same(0.87),
-    "frailty": _same(1.15, "assumed, per deviation; not in any record"),
-}
-# Of the next unplanned admission; the same for all ejection fractions.
-ADMISSION: dict[str, Effect] = {
-    "age": _same(1.08, "assumed, per 10 years"),
-    "diabetes": _same(1.2),
-    "renal_failure": _same(1.35),
-    "copd": _same(1.35),
-    "atrial_fibrillation": _same(1.15),
-    "ischaemic_heart_disease": _same(1.1),
-    "cancer": _same(1.2),
-    "depression": _same(1.25),
-    "nt_probnp": _same(1.25, "assumed, per deviation of its logarithm"),
-    "haemoglobin": _same(0.86, "assumed, per deviation"),
-    "sodium": _same(0.9, "assumed, per deviation"),
-    "systolic_pressure": _same(0.92, "assumed, per deviation"),
-    "nyha": _same(1.2, "assumed, per class"),
-    "prior_admissions": _same(1.25, "assumed, each"),
-    "length_of_stay": _same(1.1, "assumed, per deviation of its logarithm"),
-    "deprivation": _same(1.05, "assumed, per quintile"),
-    "living_alone": _same(1.1),
-    "ras_inhibitor": _same(0.85),
-    "sglt2i": _same(0.85),
-    "frailty": _same(1.2, "assumed, per deviation; not in any record"),
-}
-# Odds that a death is cardiovascular.
-CARDIOVASCULAR: dict[str, Effect] = {
-    "nt_probnp": _same(1.4, "assumed, per deviation of its logarithm"),
-    "ischaemic_heart_disease": _same(1.3),
-    "cancer": _same(0.25),
-    "dementia": _same(0.5),
-    "copd": _same(0.6),
-    "frailty": _same(0.9, "assumed, per deviation; not in any record"),
-}
 
 # --- time, admissions and money --------------------------------------------------------------
 
 FIGURES: dict[str, Figure] = {
     # cumulative hazard of death at linear predictor 0 of a patient of the population
-    "hazard_1y": Figure(0.1394, "1", f"solved: one-year mortality 25 %, {LINDBERG}"),
-    "hazard_3y": Figure(0.3743, "1", f"solved: three-year mortality 46 %, {LINDBERG}"),
-    "hazard_5y": Figure(0.6103, "1", f"solved: five-year mortality 58 %, {LINDBERG}"),
+    "hazard_1y": Figure(0.1497, "1", f"solved: one-year mortality 25 %, {LINDBERG}"),
+    "hazard_3y": Figure(0.4024, "1", f"solved: three-year mortality 46 %, {LINDBERG}"),
+    "hazard_5y": Figure(0.6555, "1", f"solved: five-year mortality 58 %, {LINDBERG}"),
     "hazard_shape": Figure(0.6, "exponent of time in the first year", ASSUMED),
-    "hazard_registry": Figure(-0.3806, "log ratio", f"solved: one-year mortality of HFrEF 15.9 %, {UPPSALA}"),
+    "hazard_registry": Figure(-0.3652, "log ratio", f"solved: one-year mortality of HFrEF 15.9 %, {UPPSALA}"),
     "hazard_trend": Figure(-0.011, "log ratio a year, 0 in 2022", f"{LINDBERG}, -1.10 % a year"),
-    "cardiovascular": Figure(0.5844, "log odds", "solved: 60 % of deaths cardiovascular, assumed"),
+    "cardiovascular": Figure(
+        0.4321, "log odds", f"solved: 32.1 % dead of another cause, {SHFDB}; assumed: by the end of 2023"
+    ),
     "moving": Figure(0.015, "per year", "assumed: leave the region"),
-    "admission_100d": Figure(0.3034, "1", f"solved: readmitted within 100 days 33 %, {HALMSTAD}"),
+    "admission_100d": Figure(0.3045, "1", f"solved: readmitted within 100 days 33 %, {HALMSTAD}"),
     "admission_shape": Figure(0.85, "exponent of time since discharge", ASSUMED),
     "admission_at_home": Figure(
         0.8, "ratio, until the first admission of who was diagnosed outside", ASSUMED
     ),
     "planned": Figure(0.12, "share of admissions", ASSUMED),
-    "stay_shift": Figure(-0.2543, "index", f"solved: median stay of the index admission 5 days, {SHFDB}"),
+    "stay_shift": Figure(-0.2533, "index", f"solved: median stay of the index admission 5 days, {SHFDB}"),
     "stay_kept": Figure(0.4, "correlation of a patient's stays", ASSUMED),
-    "bed_day": Figure(5143.0, "SEK", f"solved: inpatient cost 5,601 EUR a year, {ZAYED}"),
+    "bed_day": Figure(4821.0, "SEK", f"solved: inpatient cost 5,601 EUR a year, {ZAYED}"),
     "admission": Figure(5000.0, "SEK, each, beside bed days", ASSUMED),
-    "outpatient_visit": Figure(6315.0, "SEK", f"solved: other cost 4,189 EUR a year, {ZAYED}"),
+    "outpatient_visit": Figure(6214.0, "SEK", f"solved: other cost 4,189 EUR a year, {ZAYED}"),
     "outpatient_rate": Figure(6.0, "visits a year", ASSUMED),
     "primary_visit": Figure(1600.0, "SEK", ASSUMED),
     "primary_rate": Figure(7.0, "visits a year", ASSUMED),
@@ -339,7 +273,31 @@ FIGURES: dict[str, Figure] = {
     "sek_per_eur": Figure(9.47, "SEK", "assumed: 2016, the year of the cost figures"),
     "arni_asked": Figure(0.516, "share of registrations that ask, and have it", f"{SHFDB}, missing 48.4 %"),
     "sglt2i_asked": Figure(0.235, "share of registrations that ask, and have it", f"{SHFDB}, missing 76.5 %"),
+    "arni_ejection": Figure(-0.5, "correlation of who gets ARNi with ejection fraction", ASSUMED),
+    "smoking_missing": Figure(27.2, "percent", SHFDB),
+    "months_known": Figure(36.0, "months beyond the first six, in the mean", ASSUMED),
+    # how places differ in more than what the dial is called by
+    "referral_severity": Figure(0.4, "of severity's index per unit of referral", ASSUMED),
+    "referral_ejection": Figure(-0.5, "of ejection's index per unit of referral", ASSUMED),
+    "referral_devices": Figure(0.5, "of the index of CRT and ICD per unit of referral", ASSUMED),
+    "selection_age": Figure(-0.3, "of age's index per unit of selection", ASSUMED),
+    "echo_trend": Figure(0.03, "of the index of echocardiography a year, 0 in 2016", ASSUMED),
+    # what is written down
+    "clinic_often": Figure(0.5, "exponent of visits' rate in the hazard of admission", ASSUMED),
+    "admitted_for_heart": Figure(0.4, "share of later admissions; the others: other causes", ASSUMED),
+    "unspecific": Figure(0.6, "share of patients coded I50.9", ASSUMED),
+    "unspecific_per_coding": Figure(-0.5, "change of that share per unit of coding", ASSUMED),
+    "coded_at_index": Figure(0.5, "share of comorbidity; the rest in the five years before", ASSUMED),
+    "measured_again": Figure(3.0, "every so many clinic visits", ASSUMED),
+    "measurement_kept": Figure(0.8, "correlation of a measurement with the next", ASSUMED),
+    "drug_stopped": Figure(0.2, "share of drugs that end before follow-up does", ASSUMED),
+    "drug_since": Figure(730.0, "days before the index on which half of drugs began, at most", ASSUMED),
+    "prior_stay": Figure(9.0, "days of an admission before the index, at most", ASSUMED),
 }
+# Codes of who is not coded I50.9, where they have high pressure or coronary disease for the last two; who has
+# not is coded I50.9.
+HEART_CODES = {"I50.0": 0.4, "I50.1": 0.2, "I11.0": 0.2, "I25.5": 0.2}
+HEART_CODES_SOURCE = ASSUMED
 # Year -> share of its full use that a new drug has; straight lines in between. Assumed.
 ADOPTION: dict[str, tuple[tuple[float, float], ...]] = {
     "arni": ((2016.0, 0.0), (2020.0, 1.0)),

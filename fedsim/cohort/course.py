@@ -13,18 +13,15 @@ from typing import Any
 import numpy as np
 
 from fedsim.cohort import constants as c
+from fedsim.cohort import effects as e
 from fedsim.cohort.codes import DRUGS
 from fedsim.cohort.draws import Draws
-from fedsim.cohort.patients import AFTER, AT, Setting, spread
+from fedsim.cohort.patients import AFTER, AT, Setting, figure, spread
 
 YEAR = 365.25
 PER_ADMISSION = ("gap", "planned", "stay", "reason")  # drawn for each admission, from word `AFTER` on
 NEVER = 1_000_000  # days
 FIRST_YEAR = 365  # days over which cost is counted
-
-
-def figure(name: str) -> np.float32:
-    return np.float32(c.FIGURES[name].value)
 
 
 def term(name: str, who: dict[str, Any], xp: Any) -> Any:
@@ -42,7 +39,7 @@ def term(name: str, who: dict[str, Any], xp: Any) -> Any:
     return who[name].astype(np.float32)
 
 
-def predictor(effects: dict[str, c.Effect], who: dict[str, Any], xp: Any, seen: bool = False) -> Any:
+def predictor(effects: dict[str, e.Effect], who: dict[str, Any], xp: Any, seen: bool = False) -> Any:
     """Sum of effects, float32[n].
 
     seen: of what is recorded only: frailty is in no record, diagnoses count as coded, and what was not
@@ -71,7 +68,7 @@ def death_risk(who: dict[str, Any], setting: Setting, xp: Any, seen: bool = Fals
     place = setting.place
     trend = figure("hazard_trend") * place["drift"] * (who["year"] - np.float32(2022))
     own = place["mortality"] + (figure("hazard_registry") if setting.selection == "registry" else 0)
-    return predictor(c.DEATH, who, xp, seen) + trend + own
+    return predictor(e.DEATH, who, xp, seen) + trend + own
 
 
 def years_to_death(cumulative: Any, xp: Any) -> Any:
@@ -89,23 +86,34 @@ def years_to_death(cumulative: Any, xp: Any) -> Any:
 
 
 def course(draws: Draws, setting: Setting, who: dict[str, Any]) -> dict[str, Any]:
-    """Days count from the index date, whole, int32; the index date is day 0.
+    """All that becomes of them.
+
+    Returns:
+      What `fate` does, and:
+      start, stop, planned, inside: [ADMISSIONS, n], admissions after it; `inside` ones begin by `end`.
+      unplanned: day of the first unplanned admission counted from discharge, `NEVER` for none by `end`.
+      cost, cost_inpatient: SEK in the first 365 days, or up to `end`; outpatient_gap, primary_gap: days
+      between such visits, and their phase in (0, 1).
+    """
+    out = fate(draws, setting, who)
+    out |= _admissions(draws, who, out)
+    return out | _money(draws, who, out)
+
+
+def fate(draws: Draws, setting: Setting, who: dict[str, Any]) -> dict[str, Any]:
+    """Death, and the index admission. Days count from the index date, whole, int32; that date is day 0.
 
     Returns:
       death: day of death, known or not, at least 1. end: last day known of: death, leaving, end of data.
       died: whether that is death. cardiovascular: the cause.
       stay: days of the index admission, 0 outside wards; discharged: alive and known of at its end.
-      start, stop, planned, inside: [ADMISSIONS, n], admissions after it; `inside` ones begin by `end`.
-      unplanned: day of the first unplanned admission counted from discharge, `NEVER` for none by `end`.
-      cost, cost_inpatient: SEK in the first 365 days, or up to `end`; outpatient_gap, primary_gap: days
-      between such visits, and their phase in (0, 1).
     """
     xp = draws.xp
     out: dict[str, Any] = {"death_risk": death_risk(who, setting, xp)}
     hazard = draws.exponential(AT["death"]) * xp.exp(-out["death_risk"])
     days = years_to_death(hazard, xp) * np.float32(YEAR)
     out["death"] = xp.maximum(xp.ceil(xp.clip(days, 1, 100_000)).astype(np.int32), 1)
-    odds = figure("cardiovascular") + predictor(c.CARDIOVASCULAR, who, xp)
+    odds = figure("cardiovascular") + predictor(e.CARDIOVASCULAR, who, xp)
     out["cardiovascular"] = draws.uniform(AT["cause"]) < 1 / (1 + xp.exp(-odds))
     away = draws.exponential(AT["moving"]) * np.float32(YEAR / c.FIGURES["moving"].value)
     away = xp.ceil(xp.clip(away, 1, 100_000)).astype(np.int32)
@@ -116,13 +124,12 @@ def course(draws: Draws, setting: Setting, who: dict[str, Any]) -> dict[str, Any
     stay = xp.rint(spread("length_of_stay", shifted, xp)).astype(np.int32)
     out["stay"] = xp.where(who["inpatient"], xp.minimum(stay, out["end"]), 0)
     out["discharged"] = who["inpatient"] & (out["stay"] < out["end"])
-    out |= _admissions(draws, who, out)
-    return out | _money(draws, who, out)
+    return out
 
 
 def _admissions(draws: Draws, who: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     xp = draws.xp
-    risk = predictor(c.ADMISSION, who, xp)
+    risk = predictor(e.ADMISSION, who, xp)
     shape = c.FIGURES["admission_shape"].value
     # Weibull by inversion: 100 days (E / (hazard at 100 days)) ^ (1 / shape).
     scale = 100 * xp.exp(-(risk + np.float32(log(c.FIGURES["admission_100d"].value))) * np.float32(1 / shape))
@@ -167,8 +174,8 @@ def drugs_of(who: dict[str, Any], names: Any) -> Any:
 
 def _money(draws: Draws, who: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     xp = draws.xp
-    # Whom wards see often, clinics see more, too: half as strongly.
-    often = xp.exp(0.5 * xp.clip(known["admission_risk"] - 1, -2, 2))
+    # Whom wards see often, clinics see more, too.
+    often = xp.exp(figure("clinic_often") * xp.clip(known["admission_risk"] - 1, -2, 2))
     until = xp.minimum(known["end"], FIRST_YEAR)
     out: dict[str, Any] = {}
     cost = xp.zeros_like(often)

@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from fedsim.cohort.course import course
+from fedsim.cohort.course import course, fate
 from fedsim.cohort.draws import draws, name_words
 from fedsim.cohort.patients import Setting, patients
 from fedsim.cohort.population import Cohort
 from fedsim.cohort.table import columns
 
+# Outcomes that no admission after the index has a part in.
+WITHOUT_ADMISSIONS = ("death_1y", "survival", "length_of_stay")
+
 
 def generator(cohort: Cohort, xp: Any) -> Callable[[Any, Any], dict[str, Any]]:
-    """(region, patient) -> x, y, known, as `table.columns`, and time: days to death or censoring.
+    """(region, patient) -> x, y, known, as `table.columns`, time: days to death or censoring, and death: days
+    to death, known or not.
 
     Args:
       cohort: whose regions are meant, in the order of `Cohort.regions`.
@@ -37,14 +41,18 @@ def generator(cohort: Cohort, xp: Any) -> Callable[[Any, Any], dict[str, Any]]:
         for way in settings[0].place
     }
     first, cfg = settings[0], cohort.cfg
+    becomes = fate if cfg.outcome in WITHOUT_ADMISSIONS else course
 
     def rows(region: Any, patient: Any) -> dict[str, Any]:
         place = {way: values[region] for way, values in places.items()}
         setting = Setting(first.selection, place, first.first_day, first.days, first.last_day)
         drawn = draws(xp, cfg.seed, (low[region], high[region]), patient)
         who = patients(drawn, setting)
-        then = course(drawn, setting, who)
+        then = becomes(drawn, setting, who)
         x, y, known = columns(cfg, who, then, xp)
-        return {"x": x, "y": y, "known": known, "time": then["end"].astype(np.float32)}
+        return {
+            **{"x": x, "y": y, "known": known},
+            **{key: then[day].astype(np.float32) for key, day in (("time", "end"), ("death", "death"))},
+        }
 
     return rows

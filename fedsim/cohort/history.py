@@ -12,19 +12,18 @@ import numpy as np
 
 from fedsim.cohort import codes
 from fedsim.cohort import constants as c
-from fedsim.cohort.course import PER_ADMISSION, admission_cost, figure, visits_until
+from fedsim.cohort.course import PER_ADMISSION, admission_cost, visits_until
 from fedsim.cohort.draws import Draws, draws, name_words
-from fedsim.cohort.patients import AFTER, CONDITIONS, LABS, spread
+from fedsim.cohort.patients import AFTER, CONDITIONS, LABS, figure, spread
 from fedsim.cohort.population import CHUNK, Cohort
 from fedsim.cohort.records import SCHEMA, Records
 
 WARD, CLINIC, EMERGENCY, PRIMARY = range(4)  # positions in codes.VISIT
 LOOK_BACK = 5 * 365  # days known of before the index
 AGAIN = ("creatinine", "potassium", "haemoglobin", "nt_probnp", "systolic_pressure")
-EVERY = 3  # of how many clinic visits one measures again; assumed
-KEPT = 0.8  # correlation of a measurement with the next; assumed
+EVERY = int(c.FIGURES["measured_again"].value)  # of how many clinic visits one measures again
+KEPT = c.FIGURES["measurement_kept"].value
 DECIMALS = {"potassium": 1, "bmi": 1}  # of values in their first unit; two for second units
-UNSPECIFIC, PER_CODING = 0.6, -0.5  # share of I50.9, and how coding practice moves it; assumed
 
 _WORDS = AFTER + len(PER_ADMISSION) * c.ADMISSIONS
 _PURPOSES = (
@@ -108,19 +107,19 @@ def _joined(parts: list[Rows], *by: str) -> Rows:
 def _heart_failure(drawn: Draws, who: Rows, coding: float) -> np.ndarray:
     """int[n]: a patient's code of heart failure, a position in codes.ICD."""
     u = drawn.uniform(WORD["heart_failure_code"])
-    rest = (u - np.clip(UNSPECIFIC + PER_CODING * coding, 0.05, 0.95)) / 0.4
-    code = np.select(
-        [
-            rest < 0,
-            rest < 0.4,
-            rest < 0.6,
-            who["coded_hypertension"] & (rest < 0.8),
-            who["coded_ischaemic_heart_disease"],
-        ],
-        [codes.ICD.index(name) for name in ("I50.9", "I50.0", "I50.1", "I11.0", "I25.5")],
-        default=codes.ICD.index("I50.9"),
+    usual, moved = (c.FIGURES[name].value for name in ("unspecific", "unspecific_per_coding"))
+    rest = (u - np.clip(usual + moved * coding, 0.05, 0.95)) / (1 - usual)
+    needs = {"I11.0": "coded_hypertension", "I25.5": "coded_ischaemic_heart_disease"}
+    has = [who[needs[code]] if code in needs else True for code in c.HEART_CODES]
+    upper = np.cumsum(list(c.HEART_CODES.values()))
+    upper[-1] = np.inf  # where coding practice leaves more than 1 - usual
+    return np.asarray(
+        np.select(
+            [rest < 0, *((rest < top) & own for top, own in zip(upper, has, strict=True))],
+            [codes.ICD.index(name) for name in ("I50.9", *c.HEART_CODES)],
+            default=codes.ICD.index("I50.9"),
+        )
     )
-    return np.asarray(code)
 
 
 def _visits(drawn: Draws, who: Rows, then: Rows, coding: float) -> Rows:
@@ -150,7 +149,8 @@ def _visits(drawn: Draws, who: Rows, then: Rows, coding: float) -> Rows:
         some = np.flatnonzero(count > i)
         u = drawn.uniform(WORD[f"prior_{i}"])
         start = (day - part * (i + 1) + (u * (part - 12)).astype(np.int32))[some]
-        stay = 1 + (drawn.words(WORD[f"prior_{i}"]) % np.uint32(9)).astype(np.int32)[some]
+        days = drawn.words(WORD[f"prior_{i}"]) % np.uint32(figure("prior_stay"))
+        stay = 1 + days.astype(np.int32)[some]
         add(some, WARD, start, start + stay, False, of_reason(WORD[f"prior_{i}"])[some], admission_cost(stay))
 
     ward = who["inpatient"]
@@ -162,7 +162,9 @@ def _visits(drawn: Draws, who: Rows, then: Rows, coding: float) -> Rows:
     for i in range(c.ADMISSIONS):
         word = AFTER + len(PER_ADMISSION) * i + PER_ADMISSION.index("reason")
         u = drawn.uniform(word)
-        code = np.where(u < 0.4, heart, reasons[(u * 1e4).astype(np.int32) % len(reasons)])
+        code = np.where(
+            u < figure("admitted_for_heart"), heart, reasons[(u * 1e4).astype(np.int32) % len(reasons)]
+        )
         some = np.flatnonzero(then["inside"][i])
         start, stop = (day[some] + then[key][i][some] for key in ("start", "stop"))
         planned = then["planned"][i][some]
@@ -199,8 +201,9 @@ def _conditions(drawn: Draws, who: Rows, visit: Rows, coding: float) -> Rows:
     for name in CONDITIONS:
         some = np.flatnonzero(who[f"coded_{name}"])
         u = drawn.uniform(WORD[f"known_{name}"])[some]
-        now = u < 0.5  # coded at the index; the others, on any day known of before (assumed)
-        ago = np.where(now, 0, 1 + ((2 * u - 1) * (LOOK_BACK - 1)).astype(np.int32))
+        now = u < figure("coded_at_index")  # the others, on any day known of before
+        later = (u - figure("coded_at_index")) / (1 - figure("coded_at_index"))
+        ago = np.where(now, 0, 1 + (later * (LOOK_BACK - 1)).astype(np.int32))
         code = np.full(len(some), codes.ICD.index(codes.COMORBIDITY[name]))
         parts.append(
             {"person": some, "visit": np.where(now, index[some], -1), "code": code, "day": day[some] - ago}
@@ -209,13 +212,15 @@ def _conditions(drawn: Draws, who: Rows, visit: Rows, coding: float) -> Rows:
 
 
 def _drugs(drawn: Draws, who: Rows, then: Rows) -> Rows:
-    """Drugs at the index: half began then, half in the two years before; a fifth end early (assumed)."""
-    parts = []
+    """Drugs at the index: half began then, half in the two years before; some end early."""
+    parts, early = [], c.FIGURES["drug_stopped"].value
     for at, name in enumerate(codes.DRUGS):
         some = np.flatnonzero(who[name])
         since, stopped = (drawn.uniform(WORD[f"{key}_{name}"])[some] for key in ("since", "stopped"))
-        start = who["index_day"][some] - np.maximum((2 * since - 1) * 730, 0).astype(np.int32)
-        covered = then["end"][some] * np.where(stopped < 0.2, 5 * stopped, 1)
+        start = who["index_day"][some] - np.maximum((2 * since - 1) * figure("drug_since"), 0).astype(
+            np.int32
+        )
+        covered = then["end"][some] * np.where(stopped < early, stopped / early, 1)
         end = who["index_day"][some] + covered.astype(np.int32)
         parts.append({"person": some, "code": np.full(len(some), at), "start": start, "end": end})
     return _joined(parts, "person", "start", "code")

@@ -21,9 +21,6 @@ from fedsim.cohort.regions import second_units
 Selection = Literal["population", "registry"]
 CONDITIONS = tuple(COMORBIDITY)
 LABS = tuple(name for name in UNITS_OF if name not in ("lvef", "nyha"))
-SICK_PER_REFERRAL, REDUCED_PER_REFERRAL, DEVICES_PER_REFERRAL = 0.4, -0.5, 0.5  # index shifts; assumed
-AGE_PER_SELECTION = -0.3  # assumed
-ECHO_PER_YEAR = 0.03  # of drift, from 2016; assumed
 EDGES = tuple(NormalDist().inv_cdf(q) for q in (0.2, 0.4, 0.6, 0.8))  # of deprivation quintiles
 
 # What is drawn beside the noise of indices.
@@ -74,6 +71,10 @@ def share(name: str, selection: Selection) -> float:
     return own / share(c.WITHIN[name], selection) if name in c.WITHIN else own
 
 
+def figure(name: str) -> np.float32:
+    return np.float32(c.FIGURES[name].value)
+
+
 def threshold(p: float) -> np.float32:
     """What a standard normal exceeds with probability p."""
     return np.float32(NormalDist().inv_cdf(1 - min(max(p, 1e-9), 1 - 1e-9)))
@@ -120,12 +121,13 @@ def patients(draws: Draws, setting: Setting) -> dict[str, Any]:
     year = np.float32(2000) + out["index_day"].astype(np.float32) / np.float32(365.25)
     out["year"] = year
     shift = {
-        "age": place["age"] + AGE_PER_SELECTION * place["selection"],
+        "age": place["age"] + figure("selection_age") * place["selection"],
         "frailty": -place["selection"],
-        "severity": SICK_PER_REFERRAL * place["referral"],
-        "ejection": REDUCED_PER_REFERRAL * place["referral"],
-        "crt_icd": DEVICES_PER_REFERRAL * place["referral"],
-        "phenotyped": place["phenotyping"] + ECHO_PER_YEAR * place["drift"] * (year - np.float32(2016)),
+        "severity": figure("referral_severity") * place["referral"],
+        "ejection": figure("referral_ejection") * place["referral"],
+        "crt_icd": figure("referral_devices") * place["referral"],
+        "phenotyped": place["phenotyping"]
+        + figure("echo_trend") * place["drift"] * (year - np.float32(2016)),
     }
     own = noise()
     for name, parents in c.LOADINGS.items():
@@ -154,8 +156,8 @@ def _person(draws: Draws, setting: Setting, z: dict[str, Any], known: dict[str, 
     prior = sum((z["prior_admission"] > threshold(share(f, selection))).astype(np.int32) for f in levels)
     long = z["six_months"] > threshold(share("six_months", selection))
     months = draws.uniform(AT["duration"])
-    # Of those with less than six months evenly below it; beyond, 36 months more in the mean (assumed).
-    months = xp.where(long, 6 - 36 * xp.log(months), 6 * months)
+    # Of those with less than six months evenly below it.
+    months = xp.where(long, 6 - figure("months_known") * xp.log(months), 6 * months)
     return {
         "age": age,
         "birth_day": known["index_day"] - (age * np.float32(365.25)).astype(np.int32),
@@ -163,7 +165,7 @@ def _person(draws: Draws, setting: Setting, z: dict[str, Any], known: dict[str, 
         "education": education + (z["education"] > threshold(university)).astype(np.int32),
         "living_alone": z["living_alone"] > threshold(share("living_alone", selection)),
         "smoking": smoking + (z["smoking"] > threshold(current)).astype(np.int32),
-        "has_smoking": _measured(draws, z, "smoking", 27.2),
+        "has_smoking": _measured(draws, z, "smoking", c.FIGURES["smoking_missing"].value),
         "inpatient": z["inpatient"] > threshold(hf + other),
         "inpatient_hf": z["inpatient"] > threshold(hf),
         "prior_admissions": prior,
@@ -215,7 +217,9 @@ def _treatment(draws: Draws, setting: Setting, z: dict[str, Any], year: Any) -> 
         has[name] = draws.uniform(AT[f"{name}_has"]) < xp.where(drift > 0, now, asked)
     out["sglt2i"] &= has["sglt2i"]
     # Of those with an inhibitor of the renin-angiotensin system: ARNi first where ejection is reduced.
-    candidate = -0.5 * z["ejection"] + np.float32(sqrt(0.75)) * draws.normal(AT["arni_kind"])
+    reduced = c.FIGURES["arni_ejection"].value
+    own = np.float32(sqrt(1 - reduced**2)) * draws.normal(AT["arni_kind"])
+    candidate = np.float32(reduced) * z["ejection"] + own
     arni = share("arni", selection) / share("ras_inhibitor", selection)
     out["arni"] = out["ras_inhibitor"] & has["arni"] & (candidate > threshold(arni))
     acei, arb = share("acei", selection), share("arb", selection)

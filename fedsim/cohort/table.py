@@ -14,8 +14,8 @@ import numpy as np
 
 from fedsim.base import require
 from fedsim.cohort import codes
-from fedsim.cohort import constants as c
 from fedsim.cohort.course import FIRST_YEAR, death_risk, predictor
+from fedsim.cohort.effects import ADMISSION
 from fedsim.cohort.patients import CONDITIONS, LABS, Selection, Setting
 from fedsim.cohort.population import Cohort
 from fedsim.config import HeartFailure
@@ -117,7 +117,7 @@ def oracle(outcome: str, who: dict[str, Any], setting: Setting, xp: Any) -> Any:
     """
     require(outcome in ("death_1y", "survival", *AT_DISCHARGE), f"outcome {outcome} has no linear predictor")
     if outcome in AT_DISCHARGE:
-        return predictor(c.ADMISSION, who, xp, seen=True)
+        return predictor(ADMISSION, who, xp, seen=True)
     return death_risk(who, setting, xp, seen=True)
 
 

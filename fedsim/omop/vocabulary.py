@@ -28,6 +28,7 @@ CONDITIONS = {
     "I25.2": 314666,  # old myocardial infarction
     "I10.9": 320128,  # essential hypertension
     "E11.9": 201826,  # type 2 diabetes mellitus
+    "E11.7": 443732,  # disorder due to type 2 diabetes mellitus
     "I73.9": 321052,  # peripheral vascular disease
     "I63.9": 443454,  # cerebral infarction
     "G45.9": 373503,  # transient cerebral ischaemia
@@ -36,6 +37,7 @@ CONDITIONS = {
     "F03.9": 4182210,  # dementia
     "F32.9": 440383,  # depressive disorder
     "C80.9": 443392,  # malignant neoplastic disease
+    "C79.9": 432851,  # metastatic malignant neoplasm
     "K74.6": 4064161,  # cirrhosis of liver
     "M06.9": 80809,  # rheumatoid arthritis
     "K25.9": 4265600,  # gastric ulcer

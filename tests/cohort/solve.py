@@ -9,6 +9,7 @@ holds what comes out of them to the figures.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # also as a script, from any folder
 
 from fedsim.cohort import constants as c
-from fedsim.cohort import regions
+from fedsim.cohort import effects, regions
 from fedsim.cohort.codes import DRUGS
 from fedsim.cohort.course import course, drugs_of, predictor, visits_until
 from fedsim.cohort.draws import draws, name_words
@@ -76,20 +77,30 @@ def main() -> None:
         known = [until_2019 & (home["has_lvef"] == seen) for seen in (True, False)]
         return died(year, risk[known[0]] + g) - 0.30 + died(year, risk[known[1]] + g) - 0.42
 
-    print(f"halland.mortality {root(off, -3, 3):.4g}")
+    halland = replace(regions.HALLAND, mortality=root(off, -3, 3))
+    print(f"halland.mortality {halland.mortality:.4g}")
 
-    odds = predictor(c.CARDIOVASCULAR, who, np)[then["died"]]
-    put("cardiovascular", root(lambda o: float((1 / (1 + np.exp(-o - odds))).mean()) - 0.6, -5, 5))
+    # Of the patient register, followed to the end of 2023: index years by their quartiles.
+    odds = predictor(effects.CARDIOVASCULAR, who, np).astype(np.float64)
+    rank = (np.arange(PATIENTS) + 0.5) / PATIENTS
+    years = 2024 - np.interp(rank, (0, 0.25, 0.5, 0.75, 1), (1997, 2005, 2011, 2016, 2023))
+    _, then = made()  # with hazards as solved
+    dead = then["death"] <= years * 365.25
+
+    def of_others(o: float) -> float:
+        return float((dead / (1 + np.exp(o + odds))).mean()) - 0.321
+
+    put("cardiovascular", root(of_others, -5, 5))
 
     def readmitted(hazard: float) -> float:
         c.FIGURES["admission_100d"] = c.FIGURES["admission_100d"]._replace(value=hazard)
-        _, there = made()
+        _, there = made("population", halland)
         known = there["discharged"] & (there["died"] | (there["end"] - there["stay"] >= 100))
         return float((there["unplanned"] <= 100)[known].mean()) - 0.33
 
     put("admission_100d", root(readmitted, 0.02, 1.0))
 
-    who, then = made()
+    who, then = made("population", halland)
     years, rate = float(then["end"].sum() / 365.25), c.FIGURES["sek_per_eur"].value
     days = float(np.where(then["inside"], then["stop"] - then["start"], 0).sum() + then["stay"].sum())
     stays = float(then["inside"].sum() + who["inpatient"].sum())
