@@ -80,7 +80,11 @@ NO_PREPROCESS = Preprocess(impute="none", standardise=False)
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Choice):
-    """What every source has. mode: where rows lie while training; all three give the same bits."""
+    """What every source has.
+
+    mode: where rows lie while training; those that a source has give the same bits, but for heart_failure,
+      whose generated rows are data of their own.
+    """
 
     mode: Literal["resident", "streamed", "generated"] = "resident"
     preprocess: Preprocess = field(default_factory=Preprocess)

@@ -81,7 +81,7 @@ def load(cfg: DataConfig) -> Federation:
         f"data.mode=generated needs a source that makes its rows, such as data=blobs; data={name} has only "
         "stored ones, use data.mode=resident or streamed",
     )
-    # What a generator makes is complete by construction, and may be larger than memory.
+    # What a generator makes may be larger than memory; its loader knows whether it is complete.
     if cfg.preprocess.impute == "none" and federation.columns is not None and federation.generate is None:
         _refuse_missing(federation, federation.columns["x"])
     return federation

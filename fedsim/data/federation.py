@@ -131,6 +131,11 @@ class Federation:
         assert self.generate is not None
         return self.generate.dtype
 
+    @property
+    def x(self) -> np.ndarray | MadeFeatures:
+        """[N, *features], made where it is read if rows are generated."""
+        return MadeFeatures(self) if self.columns is None else self.columns["x"]
+
     def client_of_row(self) -> np.ndarray:
         """int32[N]: index of the client that holds each row."""
         return np.repeat(np.arange(self.clients, dtype=np.int32), self.sizes)
@@ -139,16 +144,20 @@ class Federation:
         """y of the row ids `rows`: int32[n], or float32[n] for regression, whatever the data mode."""
         if self.columns is not None:
             return np.asarray(self.columns["y"][rows])
-        assert self.generate is not None
         found = np.empty(len(rows), np.int32 if self.classes else np.float32)
         # Whole rows are made, though only their labels are kept.
         step = max(1, CHUNK_BYTES // (8 * int(np.prod(self.shape))))
         for at in range(0, len(rows), step):
-            some = np.asarray(rows[at : at + step], np.int64)
-            client = np.searchsorted(self.offsets, some, side="right") - 1
-            position = (some - self.offsets[client]).astype(np.uint32)
-            found[at : at + step] = self.generate.rows(np, client.astype(np.uint32), position)["y"]
+            found[at : at + step] = self.made(rows[at : at + step])["y"]
         return found
+
+    def made(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """x and y of the row ids `rows` of a federation whose rows are generated."""
+        assert self.generate is not None
+        some = np.asarray(rows, np.int64)
+        client = np.searchsorted(self.offsets, some, side="right") - 1
+        position = (some - self.offsets[client]).astype(np.uint32)
+        return self.generate.rows(np, client.astype(np.uint32), position)
 
     def times_of(self, rows: np.ndarray) -> np.ndarray | None:
         """float32[n]: when the events of the row ids `rows` happened or were censored; survival only."""
@@ -156,6 +165,21 @@ class Federation:
             return None
         assert self.columns is not None
         return np.asarray(self.columns["time"][rows])
+
+
+class MadeFeatures:
+    """x of a federation whose rows are generated, as an array that is made where it is read.
+
+    shape, dtype: as of `columns["x"]`; indexed by row ids, int[n].
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        self.shape, self.dtype = (federation.rows, *federation.shape), federation.dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.federation.made(rows)["x"])
 
 
 def gather(

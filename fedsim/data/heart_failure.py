@@ -6,12 +6,16 @@ docs/cohort.md lists; fedsim.cohort makes patients of them.
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 
-from fedsim.base import RequestError, require
+from fedsim.base import RequestError, require, to_dict
 from fedsim.cohort.population import Cohort
-from fedsim.cohort.table import Rows, features, table
+from fedsim.cohort.table import features, table
 from fedsim.config import HeartFailure
+from fedsim.data.cohort_rows import CohortRows
 from fedsim.data.federation import Federation, Kind, fingerprint
 from fedsim.data.names import client_ids
 
@@ -26,15 +30,16 @@ LABELS = {
 def heart_failure(cfg: HeartFailure) -> Federation:
     """One client per region, one row per patient whose outcome is known; outside regions are external.
 
+    Rows lie in memory, but for data.mode=generated, where `CohortRows` makes them wherever they are asked for
+    and nothing is kept of them.
+
     Raises:
-      RequestError: an unknown region, data.mode other than resident, or a region without a row.
+      RequestError: an unknown region, a region without a row, or with data.mode=generated an outcome that is
+        not known of all, or missing values that nothing would fill.
     """
-    require(
-        cfg.mode != "generated",
-        "data=heart_failure computes in floating point, whose last bits NumPy and compiled programs round "
-        "differently, so data.mode=generated could not give the same bits; use data.mode=resident",
-    )
     cohort = Cohort(cfg)
+    if cfg.mode == "generated":
+        return _generated(cohort)
     rows = table(cohort)
     for region, found in zip(cohort.regions, rows, strict=True):
         require(
@@ -66,17 +71,46 @@ def heart_failure(cfg: HeartFailure) -> Federation:
         fingerprint=fingerprint(names, offsets, columns, kind, named, labels),
         licence="none needed: generated",
         source="fedsim's cohort simulator",
-        metadata={r.name: _described(cohort, k, rows[k]) for k, r in enumerate(cohort.regions)},
+        metadata={r.name: _described(cohort, k, len(rows[k].y)) for k, r in enumerate(cohort.regions)},
     )
 
 
-def _described(cohort: Cohort, k: int, rows: Rows) -> dict[str, object]:
+def _generated(cohort: Cohort) -> Federation:
+    cfg, rows = cohort.cfg, CohortRows(cohort.cfg)
+    require(
+        cfg.preprocess.impute != "none",
+        "data=heart_failure has missing values, and data.preprocess.impute=none leaves them; use "
+        "data.preprocess.impute=mean or zero, or with task=trees impute=keep",
+    )
+    names = tuple(region.name for region in cohort.regions)
+    # Other patients than in memory: nobody is left out, and numbers are rounded as the compiler likes.
+    recipe = {k: v for k, v in to_dict(cfg).items() if k != "preprocess"}
+    named, labels = features(cfg.outcome, cfg.selection), LABELS.get(cfg.outcome, ())
+    return Federation(
+        names=names,
+        ids=client_ids(names),
+        offsets=np.concatenate([[0], np.cumsum(rows.sizes, dtype=np.int64)]),
+        columns=None,
+        generate=rows,
+        kind="binary" if labels else "regression",
+        classes=len(labels),
+        features=named,
+        labels=labels,
+        external=cohort.external,
+        fingerprint=hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
+        licence="none needed: generated",
+        source="fedsim's cohort simulator",
+        metadata={r.name: _described(cohort, k, cohort.sizes[k]) for k, r in enumerate(cohort.regions)},
+    )
+
+
+def _described(cohort: Cohort, k: int, known: int) -> dict[str, object]:
     region, cfg = cohort.regions[k], cohort.cfg
     own = region.units if cohort.cfg.dials.units and not cfg.harmonise else ()
     return {
         "population": round(region.population),
         "patients": cohort.sizes[k],
-        "outcome_known": len(rows.y),
+        "outcome_known": known,
         "selection": cfg.selection,
         "own_units": ", ".join(own) or "none",
     }

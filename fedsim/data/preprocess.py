@@ -11,9 +11,11 @@ import numpy as np
 
 from fedsim.base import require
 from fedsim.config import Preprocess
+from fedsim.data.federation import MadeFeatures
 from fedsim.data.partition import Partition
 
 CHUNK_VALUES = 1 << 22  # values converted to float64 at a time
+Features = np.ndarray | MadeFeatures
 _AS_THEY_ARE = ("none", "keep")
 RESOLUTION = float(np.finfo(np.float32).eps)
 
@@ -32,7 +34,7 @@ class Constants:
     of_client: np.ndarray
 
 
-def fit(x: np.ndarray | None, partition: Partition, cfg: Preprocess) -> Constants | None:
+def fit(x: Features, partition: Partition, cfg: Preprocess) -> Constants | None:
     """Constants for one partition; None if nothing is to be done.
 
     shift and 1 / scale are mean and standard deviation after imputation (divisor: number of rows), or, where
@@ -47,21 +49,21 @@ def fit(x: np.ndarray | None, partition: Partition, cfg: Preprocess) -> Constant
     Rows of clients that join late have no part in what clients share.
 
     Args:
-      x: [N, *features], float32 with NaN = missing, or uint8; None if rows are generated.
+      x: [N, *features], float32 with NaN = missing, or uint8; where rows are generated they are made some at
+        a time, twice, and none is kept.
 
     Raises:
-      RequestError: something is to be done, but rows are generated.
+      RequestError: a median is asked for, and rows are generated.
     """
     # Only float features can be missing.
-    impute = cfg.impute not in _AS_THEY_ARE and (x is None or x.dtype != np.uint8)
+    impute = cfg.impute not in _AS_THEY_ARE and x.dtype != np.uint8
     if not (impute or cfg.standardise):
         return None
     require(
-        x is not None,
-        "data.preprocess needs the rows in memory; set data.mode=resident, or "
-        "data.preprocess.impute=none and data.preprocess.standardise=false",
+        cfg.impute != "median" or not isinstance(x, MadeFeatures),
+        "data.preprocess.impute=median needs all rows at once, and data.mode=generated keeps none; use "
+        "data.preprocess.impute=mean or zero, or data.mode=resident",
     )
-    assert x is not None
     rows, owner = partition.part("federated")
     clients = partition.clients
     together = np.zeros(clients, dtype=np.int32)
@@ -99,7 +101,7 @@ def _own_rows(partition: Partition) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moments(
-    x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int, impute: str, add_up: bool = False
+    x: Features, rows: np.ndarray, group: np.ndarray, groups: int, impute: str, add_up: bool = False
 ) -> Moments:
     """Moments of each group's rows (`group` rises), or of all rows from sums that groups send."""
 
@@ -121,7 +123,7 @@ def _moments(
     return Moments(fill, mean, np.sqrt(squares / over), seen)
 
 
-def _sums(x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, ...]:
+def _sums(x: Features, rows: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, ...]:
     """(values that are not missing, their sum, rows) of each group, float64[groups, *features]."""
     seen = np.zeros((groups, *x.shape[1:]), dtype=np.float64)
     total, count = np.zeros_like(seen), np.zeros_like(seen)
@@ -134,7 +136,7 @@ def _sums(x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int) -> tu
 
 
 def _squares(
-    x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int, fill: np.ndarray, mean: np.ndarray
+    x: Features, rows: np.ndarray, group: np.ndarray, groups: int, fill: np.ndarray, mean: np.ndarray
 ) -> np.ndarray:
     """Sum of squared deviations from `mean` after imputation, of each group."""
     found = np.zeros((groups, *x.shape[1:]), dtype=np.float64)
@@ -146,7 +148,7 @@ def _squares(
 
 
 def _pieces(
-    x: np.ndarray, rows: np.ndarray, group: np.ndarray
+    x: Features, rows: np.ndarray, group: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield (float64 rows, groups met, where each begins) for some rows at a time."""
     step = max(1, CHUNK_VALUES // max(1, int(np.prod(x.shape[1:]))))
@@ -156,7 +158,7 @@ def _pieces(
         yield x[rows[start : start + step]].astype(np.float64), of[head], head
 
 
-def _medians(x: np.ndarray, rows: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+def _medians(x: Features, rows: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     """Median of what is not missing, of each group; 0 where all is."""
     found = np.zeros((groups, *x.shape[1:]), dtype=np.float64)
     ends = np.searchsorted(group, np.arange(groups + 1))

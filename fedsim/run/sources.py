@@ -200,8 +200,7 @@ def fitted(
         unit, where = statistics.protects(experiment.privacy)
         protection = private_moments.Protection(unit, where, experiment.seed)
         return private_moments.fit(federation, part, cfg, protection)
-    x = None if federation.columns is None else federation.columns["x"]
-    return preprocess.fit(x, part, cfg)
+    return preprocess.fit(federation.x, part, cfg)
 
 
 def with_choices(lanes: Sequence[Lane], options: Sequence[dict[str, float]], rounds: int) -> list[Lane]:

@@ -26,7 +26,7 @@ Row = tuple[str, ...]
 
 def rows() -> list[Row]:
     """(name, value, source) of every constant."""
-    found = [
+    found: list[Row] = [
         (f"share of {name}, %", f"{s.population:g} / {s.registry:g}", s.source)
         for name, s in c.SHARES.items()
     ]

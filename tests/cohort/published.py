@@ -8,6 +8,7 @@ tests/cohort/test_marginals.py holds what is made to the bands, and this list to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -304,7 +305,7 @@ SHFDB4: list[Line] = [
     *lines("Charlson Comorbidity Index/≥8|NPR", lambda w, t: charlson(w) >= 8, 3.1, 4.4, band=0.5),
     *lines("Charlson Comorbidity Index age-adjusted|NPR", lambda w, t: aged(w), (5, 6, 7), (5, 6, 8), band=1),
     *(
-        Line(where, "Non-CV death|NPR", (percent,), 2, False, lambda where=where: _dead_of_others(where))
+        Line(where, "Non-CV death|NPR", (percent,), 2, False, partial(_dead_of_others, where))
         for where, percent in ((POPULATION, 32.1), (REGISTRY, 23.9))
     ),
 ]

@@ -83,9 +83,9 @@ def main() -> None:
     # Of the patient register, followed to the end of 2023: index years by their quartiles.
     odds = predictor(effects.CARDIOVASCULAR, who, np).astype(np.float64)
     rank = (np.arange(PATIENTS) + 0.5) / PATIENTS
-    years = 2024 - np.interp(rank, (0, 0.25, 0.5, 0.75, 1), (1997, 2005, 2011, 2016, 2023))
+    followed = 2024 - np.interp(rank, (0, 0.25, 0.5, 0.75, 1), (1997, 2005, 2011, 2016, 2023))
     _, then = made()  # with hazards as solved
-    dead = then["death"] <= years * 365.25
+    dead = then["death"] <= followed * 365.25
 
     def of_others(o: float) -> float:
         return float((dead / (1 + np.exp(o + odds))).mean()) - 0.321

@@ -9,6 +9,7 @@ from fedsim.cohort import Cohort, table
 from fedsim.cohort.draws import draws, name_words
 from fedsim.cohort.generator import generator
 from fedsim.config import HeartFailure
+from fedsim.data.cohort_rows import CohortRows
 
 # Of patients in whom a number differs by more than its sixth digit: those within rounding of a threshold,
 # of which there are about a hundred, and of a day, by which ceil and rint decide.
@@ -46,6 +47,18 @@ def test_compiled_patients_are_the_host_s(outcome):
     differs |= ~np.isclose(made["y"], host["y"], rtol=1e-5) | (made["known"] != host["known"])
     differs |= made["time"] != host["time"]
     assert differs.mean() < OTHERWISE
+
+
+def test_rows_made_in_a_program_are_those_of_the_host():
+    """As data.mode=generated makes them."""
+    rows = CohortRows(HeartFailure(patients=8000, seed=5, mode="generated"))
+    client = np.repeat(np.arange(4, dtype=np.uint32), rows.sizes)
+    patient = np.concatenate([np.arange(n, dtype=np.uint32) for n in rows.sizes])
+    made = jax.jit(lambda *at: rows.rows(jnp, *at))(client, patient)
+    host = rows.rows(np, client, patient)
+    assert made.keys() == host.keys() == {"x", "y"} and made["y"].dtype == host["y"].dtype == np.int32
+    differs = ~np.isclose(made["x"], host["x"], rtol=1e-5, atol=1e-5, equal_nan=True).all(axis=1)
+    assert (differs | (np.asarray(made["y"]) != host["y"])).mean() < OTHERWISE
 
 
 @pytest.mark.long

@@ -2,15 +2,19 @@
 """Tables of the cohort simulator as a federation."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from fedsim.base import RequestError, build
 from fedsim.cohort import Cohort
-from fedsim.cohort.table import FEATURES, OUTCOMES, features
-from fedsim.config import HeartFailure
+from fedsim.cohort.table import FEATURES, OUTCOMES, features, table
+from fedsim.config import NO_PREPROCESS, HeartFailure, Natural
 from fedsim.data import describe, load
+from fedsim.data.partition import partitions
+from fedsim.data.preprocess import fit
+from fedsim.data.splits import assign
 
 SMALL = HeartFailure(patients=1500)
 
@@ -93,8 +97,6 @@ def test_units_are_harmonised_or_left_as_regions_have_them():
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(RequestError, match=r"data=heart_failure computes in floating point.*resident"):
-        load(replace(SMALL, mode="generated"))
     with pytest.raises(RequestError, match=r"data.patients must be in \[1, .*got 0"):
         HeartFailure(patients=0)
     with pytest.raises(RequestError, match=r"data.first_year and data.last_year must rise"):
@@ -103,6 +105,95 @@ def test_bad_requests_are_refused():
         build(HeartFailure, {"outcome": "death"}, "data")
     with pytest.raises(RequestError, match=r"no patient of .* has a known readmission_30; raise"):
         load(HeartFailure(regions=60, patients=60, outcome="readmission_30"))
+
+
+# --- data.mode=generated ----------------------------------------------------------------------
+
+
+def made(**options):
+    """(federation, x, y, client of each row) of patients that are made where they are asked for."""
+    fed = load(replace(SMALL, mode="generated", **options))
+    found = fed.made(np.arange(fed.rows))
+    return fed, found["x"], found["y"], fed.client_of_row()
+
+
+@pytest.mark.parametrize("outcome", ["death_1y", "length_of_stay"])
+def test_patients_made_on_demand_are_those_of_the_table(outcome):
+    """All of them: of who moved away within the year the table leaves out whether they died."""
+    fed, x, y, client = made(outcome=outcome, patients=6000)
+    cfg = replace(SMALL, outcome=outcome, patients=6000)
+    stored, cohort = load(cfg), Cohort(cfg)
+    assert fed.columns is None and tuple(fed.sizes) == cohort.sizes
+    for key in ("names", "features", "labels", "kind", "classes", "external"):
+        assert getattr(fed, key) == getattr(stored, key)
+    for k, rows in enumerate(table(cohort)):
+        own = client == k
+        np.testing.assert_array_equal(x[own][rows.patient], rows.x)
+        np.testing.assert_array_equal(y[own][rows.patient], rows.y)
+    left_out = 1 - stored.rows / fed.rows
+    assert left_out == 0 if outcome == "length_of_stay" else 0 < left_out < 0.02
+    assert abs(y.mean() - stored.columns["y"].mean()) < 0.005 * (1 if outcome == "death_1y" else 10)
+    assert np.array_equal(fed.labels_of(np.arange(100)), y[:100]) and y.dtype == stored.columns["y"].dtype
+
+
+def test_made_patients_follow_from_seed_and_client():
+    fed, x, y, client = made()
+    again = made()
+    assert fed.fingerprint == again[0].fingerprint
+    np.testing.assert_array_equal(x, again[1])
+    np.testing.assert_array_equal(y, again[2])
+    other = made(seed=1)
+    assert other[0].fingerprint != fed.fingerprint != load(SMALL).fingerprint
+    assert (other[1][:, 0] != x[:, 0]).all()  # age
+    few = min(fed.sizes)
+    ages = [x[client == k, 0][:few] for k in range(fed.clients)]
+    assert all((a != b).all() for a, b in pairwise(ages))
+
+
+def test_pieces_of_made_patients_change_nothing(monkeypatch):
+    fed, x, y, _ = made(patients=2000)
+    monkeypatch.setattr("fedsim.data.cohort_rows.CHUNK", 301)
+    found = fed.made(np.arange(fed.rows))
+    np.testing.assert_array_equal(found["x"], x)
+    np.testing.assert_array_equal(found["y"], y)
+
+
+def test_hundreds_of_hospitals_hold_nothing():
+    fed = load(HeartFailure(regions=300, external=(), patients=1_500_000, mode="generated"))
+    assert (fed.columns, fed.clients) == (None, 300) and fed.rows == pytest.approx(1_500_000, abs=150)
+    some = fed.made(np.arange(0, fed.rows, 20_011))
+    assert 0.1 < some["y"].mean() < 0.5 and some["x"].shape == (75, len(fed.features))
+
+
+def test_constants_of_made_patients_are_those_of_stored_ones():
+    cfg = replace(SMALL, patients=6000)
+    found = []
+    for fed in (load(cfg), load(replace(cfg, mode="generated"))):
+        (part,) = partitions(fed, assign(fed, Natural(test=0.2), 0), Natural(test=0.2), 0)
+        found.append(fit(fed.x, part, cfg.preprocess))
+    stored, made = found
+    for name in ("impute", "shift"):  # in deviations; of 4,800 other patients, by 1.4 / sqrt(1,900) of each
+        difference = (getattr(made, name) - getattr(stored, name)) * stored.scale
+        assert np.abs(difference).max() < 0.15
+    # Dialysis is rare: one in a hundred, 50 patients.
+    np.testing.assert_allclose(made.scale, stored.scale, rtol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"outcome": "survival"},
+            r"data.outcome=survival is not known of all .* or comes with a time; choose",
+        ),
+        ({"outcome": "readmission_30"}, r"data.outcome=readmission_30 is not known of all"),
+        ({"outcome": "cost"}, r"one of death_1y, length_of_stay, or data.mode=resident"),
+        ({"preprocess": NO_PREPROCESS}, r"data=heart_failure has missing values, and .*impute=none leaves"),
+    ],
+)
+def test_what_cannot_be_made_on_demand_is_refused(options, message):
+    with pytest.raises(RequestError, match=message):
+        load(replace(SMALL, mode="generated", **options))
 
 
 def test_every_way_of_naming_regions_is_built():

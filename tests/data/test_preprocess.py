@@ -163,9 +163,13 @@ def test_pictures_and_generated_rows():
     made = apply(constants, fed.columns["x"][rows].astype(np.float32), np.zeros(len(rows), int))
     np.testing.assert_allclose(made.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(made.std(axis=0), 1, atol=1e-3)
-    assert fit(None, part, cfg.preprocess) is None
-    with pytest.raises(RequestError, match=r"data.preprocess needs the rows in memory"):
-        fit(None, part, Preprocess())
+    made = load(Blobs(clients=5, shape=(3, 3), dtype="uint8", mode="generated"))
+    assert made.columns is None and fit(made.x, part, cfg.preprocess) is None
+    again = fit(made.x, part, Preprocess())
+    for name in ("impute", "shift", "scale"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(constants, name))
+    with pytest.raises(RequestError, match=r"impute=median needs all rows at once, and data.mode=generated"):
+        fit(load(Blobs(clients=5, mode="generated")).x, part, Preprocess(impute="median"))
 
 
 def bisected(values, client):

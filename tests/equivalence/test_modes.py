@@ -59,8 +59,7 @@ def lanes_of(experiments, federation):
     for e in experiments:
         part = partitions(federation, assign(federation, e.split, e.seed), e.split, e.seed)[0]
         clients = pool(part) if isinstance(e.algorithm, config.Pooled) else part
-        x = None if federation.columns is None else federation.columns["x"]
-        cfg = e.data.preprocess
+        x, cfg = federation.x, e.data.preprocess
         made.append(Lane(e, clients, part, fit(x, clients, cfg), fit(x, part, cfg), e.rounds))
     return made
 
@@ -119,8 +118,7 @@ def test_modes_give_the_same_bits(case):
 @pytest.mark.parametrize("case", ["bytes", "shared rounds"])
 def test_modes_give_the_same_bits_with_preprocessing(case):
     assert of(case, "streamed", prepared=True) == of(case, "resident", prepared=True) != of(case, "resident")
-    with pytest.raises(RequestError, match=r"data.preprocess needs the rows"):
-        of(case, "generated", prepared=True)
+    assert of(case, "generated", prepared=True) == of(case, "resident", prepared=True)
 
 
 @functools.cache
@@ -145,6 +143,20 @@ def test_pooled_rows_may_come_from_anywhere_but_a_generator():
     assert bits(data, "streamed", **changes)[1] == bits(data, "resident", **changes)[1]
     with pytest.raises(RequestError, match=r"cannot be pooled .* use data.mode=resident or streamed"):
         bits(data, "generated", **changes)
+
+
+PATIENTS = {"name": "heart_failure", "patients": 1200, "regions": "three", "preprocess": ON}
+
+
+@pytest.mark.long  # half a minute to compile
+def test_patients_made_in_the_program_give_the_same_bits_again():
+    """And other bits than those of another seed, or of patients in memory, who are other data."""
+    changes = {"world": "all", "rounds": 30, "optimizer": {"batch_size": 50, "step_size": 0.3}}
+    engine, first = bits(PATIENTS, "generated", **changes)
+    assert engine.federation.columns is None and engine.workers is not None
+    assert bits(PATIENTS, "generated", **changes)[1] == first
+    other = {**PATIENTS, "seed": 1}
+    assert bits(other, "generated", **changes)[1] != first != bits(PATIENTS, "resident", **changes)[1]
 
 
 @pytest.mark.parametrize("mode", ["streamed", "generated"])

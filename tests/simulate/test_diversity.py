@@ -97,8 +97,7 @@ def test_rows_are_the_same_wherever_they_lie(tmp_path, monkeypatch):
         fed = load(data)
         split = config.Natural(test=0.2)
         (part,) = partitions(fed, assign(fed, split, 0), split, 0)
-        x = None if fed.columns is None else fed.columns["x"]
-        found[mode] = drawn(fed, part, 5, fit(x, part, data.preprocess))
+        found[mode] = drawn(fed, part, 5, fit(fed.x, part, data.preprocess))
     assert len(found["generated"]) == diversity.MOST_CLIENTS
     assert max(c.count for c in found["generated"]) > 200
     small.assert_same_bits(found["streamed"], found["resident"])
