@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedsim import resources
 from fedsim.base import GROUPS, RequestError, nearest, require, to_dict
-from fedsim.plan import CHOICES, Override
+from fedsim.plan import CHOICES, SEED, Override
 
 REQUIRED = "???"  # OmegaConf's sign for an option without a default
 
@@ -89,7 +89,8 @@ def _drop_required(values: Any) -> Any:
 
 @functools.cache
 def parse(text: str) -> Override:
-    """Read one override. Values keep their types; `a,b`, `range(...)` and `choice(...)` sweep.
+    """Read one override. Values keep their types; `a,b`, `range(...)` and `choice(...)` sweep; `${seed}` is
+    the seed of each cell.
 
     Raises:
       RequestError: it is not an override, or asks for what an experiment cannot do.
@@ -109,8 +110,12 @@ def parse(text: str) -> Override:
         raise RequestError(_explain(text, error)) from None
     path = _reveal(parsed.key_or_group)
     require(path, f"{text!r} has no name before =; write option=value")
-    interpolated = any("${" in str(v) for v in values)
-    require(not interpolated, f"{text!r} refers to another option; write the value itself")
+    follows = values == (SEED,) and path != "seed" and path not in CHOICES
+    require(
+        follows or not any("${" in str(v) for v in values),
+        f"{text!r} refers to another option, which only {SEED} can, as in data.seed={SEED}; "
+        "write the value itself",
+    )
     return Override(path, values, swept=parsed.is_sweep_override())
 
 

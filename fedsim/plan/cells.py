@@ -219,6 +219,7 @@ class _Parts:
 
     def __init__(self, common: dict[str, Any], members: dict[tuple[str, str | None], Any]) -> None:
         self._common, self._members = common, members
+        self._followed: dict[tuple[int, Any], Override] = {}  # (override, seed) -> the seed instead
         # By the identities of overrides, which `cells` reads once.
         self._built: dict[tuple[Any, ...], Any] = {}
         self._shared: dict[tuple[int, ...], dict[str, Any]] = {}  # all that cells of several seeds share
@@ -226,13 +227,22 @@ class _Parts:
     def experiment(self, overrides: Iterable[Override], picks: Picks) -> config.Experiment:
         """Raises RequestError for an unknown option or a value out of range."""
         given = [override for override in overrides if override.path not in _GROUPS]
+        seeds = [override for override in given if override.path == "seed"]
+        if any(override.follows_seed for override in given):
+            seed = seeds[-1].value if seeds else self._common["seed"]
+            given = [self._follow(override, seed) for override in given]
         key = (id(picks), *(id(override) for override in given if override.path != "seed"))
         if key not in self._shared:
             self._shared[key] = self._fields(given, picks)
-        seeds = [override for override in given if override.path == "seed"]
         if not seeds:
             return config.Experiment(**self._shared[key])
         return config.Experiment(**self._shared[key] | {"seed": self._field("seed", None, seeds)})
+
+    def _follow(self, override: Override, seed: Any) -> Override:
+        """`override`, or where its value is the seed, one for all cells with that seed."""
+        if not override.follows_seed:
+            return override
+        return self._followed.setdefault((id(override), seed), Override(override.path, (seed,)))
 
     def _fields(self, given: Iterable[Override], picks: Picks) -> dict[str, Any]:
         by_field: dict[str, list[Override]] = {}

@@ -30,6 +30,8 @@ CHOICES = (
     "numerics",
     "executor",
 )
+# A value that is the experiment's seed, whatever that is in a cell.
+SEED = "${seed}"
 # Mappings whose keys are config paths themselves, dots and all.
 BY_PATH = ("tune.grid",)
 
@@ -51,6 +53,11 @@ class Override:
             "or make it an axis: -m on the command line, grid in a sweep.yaml",
         )
         return self.values[0]
+
+    @property
+    def follows_seed(self) -> bool:
+        """Whether its value is the cell's seed."""
+        return self.values == (SEED,)
 
     @property
     def picks(self) -> bool:

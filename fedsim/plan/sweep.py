@@ -1,7 +1,8 @@
 """A sweep as its sweep.yaml declares it.
 
     name: heart_disease
-    base: [data=heart_disease, rounds=40]        # overrides of every cell, in Hydra's syntax
+    base: [data=heart_disease, rounds=40]        # overrides of every cell, in Hydra's syntax; an option
+                                                 # with the value ${seed} has the cell's seed
     grid:                                        # the product of these axes, `seed` last
       algorithm: [local, fedavg, fedprox]        # values of the option that the axis is named after
       split:                                     # or labels, each with its overrides

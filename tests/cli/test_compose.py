@@ -62,6 +62,10 @@ def test_several_values_are_a_sweep(text, values):
         ("seed=interval(0,1)", "endlessly many values"),
         ("seed=shuffle(range(0,3))", "random order"),
         ("seed=${rounds}", "refers to another option"),
+        ("seed=${seed}", "refers to another option"),
+        ("data=${seed}", "refers to another option"),
+        ("data.seed=${seed},1", "which only ${seed} can, as in data.seed=${seed}"),
+        ("data.path=cohort-${seed}.csv", "refers to another option"),
     ],
 )
 def test_what_cannot_be_read_is_said(text, message):

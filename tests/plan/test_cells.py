@@ -65,6 +65,37 @@ def test_values_keep_their_types(compose, parse):
     assert [c.experiment.seed for c in found[:2]] == [4, 5]
 
 
+def test_an_option_follows_the_seed_of_its_cell(compose, parse):
+    made = ("data=synthetic", "data.seed=${seed}")
+    found: Any = cells(Sweep(base=made, grid=GRID), compose, parse)
+    assert len(found) == 12 and all(c.experiment.data.seed == c.experiment.seed for c in found)
+    assert len({id(c.experiment.data) for c in found}) == 3  # methods with one seed have the same data
+    assert len({id(c.experiment.task) for c in found}) == 1
+
+
+def test_what_follows_the_seed_does_so_for_new_seeds_and_the_default_until_it_is_set(compose, parse):
+    sweep = Sweep(base=("data=synthetic", "data.seed=${seed}"), grid={"seed": [0, 1]})
+    for texts, expected in (
+        (["seed=7,9"], [(7, 7), (9, 9)]),
+        (["data.seed=3"], [(3, 0), (3, 1)]),
+    ):
+        found: Any = cells(override(sweep, texts, parse), compose, parse)
+        assert [(c.experiment.data.seed, c.experiment.seed) for c in found] == expected
+    alone: Any = cells(Sweep(base=(*sweep.base, "seed=5", "seed=6")), compose, parse)
+    assert [(c.experiment.data.seed, c.experiment.seed) for c in alone] == [(6, 6)]
+    default: Any = cells(Sweep(base=sweep.base), compose, parse)
+    assert [c.experiment.data.seed for c in default] == [0]
+
+
+def test_an_option_of_some_cells_follows_the_seed(compose, parse):
+    sweep = Sweep(
+        base=("data=synthetic",),
+        grid={"patients": {"same": [], "new": ["data.seed=${seed}"]}, "seed": [1, 2]},
+    )
+    found: Any = cells(sweep, compose, parse)
+    assert [c.experiment.data.seed for c in found] == [0, 0, 1, 2]
+
+
 def test_excluded_cells_are_left_out_for_a_reason(compose, parse):
     rule = Exclude(match={"algorithm": "prox", "split": ["skewed"], "seed": [0, 2]}, reason="not today")
     sweep = Sweep(grid=GRID, exclude=(rule,))
