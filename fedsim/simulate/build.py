@@ -40,7 +40,7 @@ from fedsim.simulate.structure import Structure
 from fedsim.simulate.team import TeamPlan
 from fedsim.simulate.traits import Traits, traits
 from fedsim.simulate.widths import widths
-from fedsim.simulate.worker import Setup, Team
+from fedsim.simulate.worker import Setup, Team, room
 from fedsim.system import Load
 
 
@@ -212,7 +212,7 @@ def _fixed(team: TeamPlan, federation: Federation) -> Team:
     table = None
     if lay.row_table is not None and lane.experiment.data.mode == "resident":
         pooled = lane.clients is not lane.judged  # pooled rows, and the judged ones beside them
-        most = federation.rows * (2 if pooled else 1) + lane.experiment.aggregator.root
+        most = room(federation.rows) * (2 if pooled else 1) + lane.experiment.aggregator.root
         table = _pad(lay.row_table, w.lanes * most)
     per_lane = len(lane.judged.ids) + len(lane.clients.ids) + 1
     by_client = lane.experiment.data.preprocess.scope == "client"

@@ -6,6 +6,7 @@ lost with a process is done again by another, with the same executable and so th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -313,6 +314,8 @@ def device_kind() -> str:
     return f"cpu {' '.join(processor())} jaxlib {version('jaxlib')}"
 
 
+MOST_ROOM = 2**15
+
 PROGRAMS: dict[Any, Any] = {}
 COMPILED: dict[Any, Any] = {}
 _PLACES: dict[str, list[Any]] = {}  # where workers of a key are
@@ -329,7 +332,7 @@ def resident(columns: dict[str, np.ndarray], place: Any) -> dict[str, Any]:
     held = _RESIDENT.get(place)
     if held is None or any(held[0].get(name) is not value for name, value in columns.items()):
         devices = sorted(place.device_set, key=lambda d: d.id)
-        mine = {name: aligned(x) if devices[0].platform == "cpu" else x for name, x in columns.items()}
+        mine = {name: aligned(x) for name, x in columns.items()}
         there = [jax.device_put(mine, device, may_alias=True) for device in devices]
         whole = jax.tree.map(
             lambda x, *copies: jax.make_array_from_single_device_arrays(x.shape, place, list(copies)),
@@ -339,19 +342,28 @@ def resident(columns: dict[str, np.ndarray], place: Any) -> dict[str, Any]:
     return held[1]
 
 
+def room(rows: int) -> int:
+    """Rows that are made room for: few different numbers, so that data of about one size share programs,
+    such as the patients that each seed draws. Nothing reads the rows beyond."""
+    return 1 << (rows - 1).bit_length() if 1 < rows <= MOST_ROOM else rows
+
+
 def aligned(column: np.ndarray) -> np.ndarray:
-    """`column` in memory that starts at a multiple of 64 bytes; the same array for the same column."""
+    """`column` with `room`, in memory that starts at a multiple of 64 bytes; the same array for the same
+    column."""
     for known, there in _ALIGNED:
         if known is column:
             return there
     in_use = [held[0].values() for held in _RESIDENT.values()]
     _ALIGNED[:] = [pair for pair in _ALIGNED if any(pair[0] is x for held in in_use for x in held)]
     there = column
-    if column.ctypes.data % 64 or not column.flags.c_contiguous:
-        memory = np.empty(column.nbytes + 64, np.uint8)
+    shape = (room(len(column)), *column.shape[1:])
+    if column.ctypes.data % 64 or not column.flags.c_contiguous or shape != column.shape:
+        size = math.prod(shape) * column.itemsize
+        memory = np.zeros(size + 64, np.uint8)
         start = -memory.ctypes.data % 64
-        there = memory[start : start + column.nbytes].view(column.dtype).reshape(column.shape)
-        np.copyto(there, column)
+        there = memory[start : start + size].view(column.dtype).reshape(shape)
+        np.copyto(there[: len(column)], column)
     _ALIGNED.append((column, there))
     return there
 
