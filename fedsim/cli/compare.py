@@ -52,7 +52,7 @@ def main(options: Options) -> int:
             "axis": options.axis,
             "baseline": options.baseline,
             "from": options.level,
-            "note": paired.NOTE,
+            "note": paired.note(rows),
             "differences": [asdict(d) for d in found],
         }
         output.document(options.out, told | {"footnotes": footnotes})
@@ -66,7 +66,7 @@ def main(options: Options) -> int:
         print(f"{request.sweep.name}: {options.axis} against {options.baseline}", file=options.out)
         output.columns(options.out, lines, head)
         if not options.quiet:
-            print("\n".join(["", paired.NOTE, *footnotes]), file=options.out)
+            print("\n".join(["", paired.note(rows), *footnotes]), file=options.out)
     gone = len(rows.missing) + sum(not run.done and not run.diverged for run in rows.runs)
     if gone:
         print(f"fedsim: {gone} of {len(request.cells)} cells are not done", file=sys.stderr)

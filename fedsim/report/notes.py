@@ -10,7 +10,7 @@ from fedsim.report import few
 from fedsim.report.intervals import NOTE, STRATIFIED
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
-from fedsim.report.rows import Key, Rows, keeper
+from fedsim.report.rows import Key, Rows, keeper, redrawn
 from fedsim.report.spec import Published, TableSpec
 from fedsim.report.words import say
 
@@ -52,14 +52,18 @@ def notes(
     how = STRATIFIED if spec.strata else NOTE[spec.interval]
     number = f"up to {number} (the count in round brackets)" if len(counts) > 1 else number
     again = "the training, on the same split" if _one_split(rows, spec) else "the split and the training"
+    luck = f"Seeds repeat {again}"
+    whose = "the interval is not one over new patients"
+    if redrawn(filter(keeper(spec.where), rows.runs)):
+        luck = "Each seed draws new patients, splits them and trains on them"
+        whose = "the interval is one over new patients, too"
     found = [
-        f"Mean over {number} and 95 % interval ({how}). Seeds repeat {again}; the interval "
-        f"is not one over new patients."
+        f"Mean over {number} and 95 % interval ({how}). {luck}; {whose}."
         if most > 1
         else "One seed: no interval."
     ]
     if spec.interval in ("patients", "both"):
-        seeds = f"Seeds repeat {again}." if spec.interval == "both" else "Models are what they are."
+        seeds = f"{luck}." if spec.interval == "both" else "Models are what they are."
         found = [f"Mean over {number} and 95 % interval ({how}). {seeds}"]
     if spec.strata:
         among = ", ".join(say(d, labels) for d in spec.strata)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
 from fedsim.report.intervals import OverSeeds, mean_interval
-from fedsim.report.rows import Rows, Value, chosen, observe, plain
+from fedsim.report.rows import Rows, Value, chosen, observe, plain, redrawn
 from fedsim.report.spec import NAMED, Level
 
 ALPHA = 0.05  # a corrected p below is marked
@@ -26,11 +26,17 @@ EXACT = 16  # pairs up to which every one of the 2**n signs is tried
 DRAWS = 100_000  # of signs, beyond that
 _KEY = 30_000_000
 
-NOTE = (
-    "Differences of pairs with the same seed: mean, 95 % interval (Student's t), and p of the permutation "
-    f"test of signs (exact up to {EXACT} pairs, {DRAWS:,} draws beyond), corrected by Holm within each "
-    "metric. Seeds repeat the split and the training; neither is about new patients."
-)
+
+def note(rows: Rows) -> str:
+    """What differences are, and what they are about."""
+    luck = "Seeds repeat the split and the training; neither is about new patients."
+    if redrawn(rows.runs):
+        luck = "Each seed draws new patients, splits them and trains on them: both are about new patients."
+    return (
+        "Differences of pairs with the same seed: mean, 95 % interval (Student's t), and p of the "
+        f"permutation test of signs (exact up to {EXACT} pairs, {DRAWS:,} draws beyond), corrected by Holm "
+        f"within each metric. {luck}"
+    )
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def drawn(
         for place in places[key]:
             wanted.setdefault(place, {})[at["metric"]] = None
     held = {place: load(runs[place[0]], place[1]) for place in wanted}
+    held = _apart(held, {run.id: run.data_seed for run in rows.runs})
     held = {p: s if p[2] is None else s.of(s.client == p[2]) for p, s in held.items()}
     units, stratum = _units(list(held.values()))
     at_unit = {place: np.searchsorted(units, s.unit) for place, s in held.items()}
@@ -132,6 +133,19 @@ def differences(
         p = None if low is None else min(1.0, 2 * min(sides))
         found[key] = replace(difference, low=low, high=high, p=p, corrected=None)
     return dict(zip(found, holm(list(found.values())), strict=True))
+
+
+def _apart(
+    held: Mapping[tuple[str, str, str | None], Stored], drawn: Mapping[str, Value]
+) -> dict[tuple[str, str, str | None], Stored]:
+    """Units of data that were drawn apart are told apart, though they have the same numbers.
+
+    Args:
+      drawn: {id of the run: its data's seed}.
+    """
+    data = {seed: at for at, seed in enumerate(dict.fromkeys(drawn[run] for run, _, _ in held))}
+    width = 1 + max((int(s.unit.max(initial=0)) for s in held.values()), default=0)
+    return {place: replace(s, unit=s.unit + width * data[drawn[place[0]]]) for place, s in held.items()}
 
 
 def _units(held: Sequence[Stored]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fedsim.base import nearest
+from fedsim.metrics import direction
 from fedsim.report.intervals import NOTE, OverSeeds
 from fedsim.report.paired import ALPHA, DRAWS, EXACT, Difference, holm, paired, too_few
 from fedsim.report.rows import Key, NoRuns, Value
@@ -12,6 +13,7 @@ from fedsim.report.spec import TableSpec
 from fedsim.report.words import say
 
 SURE = "*"
+GAINS, LOSES, UNSHOWN = "gains", "loses", "not shown"
 
 
 def differences(
@@ -68,7 +70,16 @@ def show(difference: Difference, spec: TableSpec) -> str:
     if difference.low is not None and difference.high is not None:
         text += f" [{signed(difference.low)}, {signed(difference.high)}]"
     sure = difference.corrected is not None and difference.corrected < ALPHA
-    return text + SURE * sure
+    text += SURE * sure
+    return f"{text} {verdict(difference)}" if spec.verdict else text
+
+
+def verdict(difference: Difference) -> str:
+    """`gains`, `loses`, or `not shown` where the interval of the difference holds 0 or has no ends."""
+    low, high = difference.low, difference.high
+    if low is None or high is None or low <= 0 <= high:
+        return UNSHOWN
+    return GAINS if (low > 0) == direction(difference.metric) else LOSES
 
 
 def notes(spec: TableSpec, labels: Mapping[str, str], found: Mapping[Key, Difference]) -> list[str]:
@@ -76,12 +87,19 @@ def notes(spec: TableSpec, labels: Mapping[str, str], found: Mapping[Key, Differ
     if not spec.reference:
         return []
     ((axis, value),) = spec.reference.items()
+    words = (
+        f"{GAINS}, {LOSES}: the interval of Δ lies on the better or the worse side of 0; {UNSHOWN}: it does "
+        "not. Each word is by its own interval: of 20 cells without any difference about one would have "
+        "another."
+    )
+    verdicts = [words] if spec.verdict else []
     if spec.interval in ("patients", "both"):
         return [
             f"Δ: mean difference to {say(axis, labels)} {say(value, labels)} on common seeds, with its 95 % "
             f"interval ({NOTE[spec.interval]}, the same for both) in place of the mean's. "
             f"{SURE} p < {ALPHA:g}, p being twice the smaller share of resamples on either side of 0, "
-            "corrected by Holm within each metric."
+            "corrected by Holm within each metric.",
+            *verdicts,
         ]
     said = (
         f"Δ: mean difference to {say(axis, labels)} {say(value, labels)} on common seeds, with its 95 % "
@@ -89,4 +107,4 @@ def notes(spec: TableSpec, labels: Mapping[str, str], found: Mapping[Key, Differ
         f"test of signs (exact up to {EXACT} pairs, {DRAWS:,} draws beyond), corrected by Holm within each "
         "metric."
     )
-    return [said, *too_few(list(found.values()))]
+    return [said, *too_few(list(found.values())), *verdicts]

@@ -60,6 +60,11 @@ class Run:
     def seed(self) -> Value:
         return self.label("seed")
 
+    @property
+    def data_seed(self) -> Value:
+        """Of data that are drawn; else None."""
+        return plain(self.about.get("data_seed"))
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "manifest.json").read_text(encoding="utf-8")))
@@ -165,6 +170,16 @@ def _part(path: Path) -> pa.Table:
         if pa.types.is_dictionary(column.type):
             table = table.set_column(i, column.name, table.column(i).cast(pa.string()))
     return table
+
+
+def redrawn(runs: Iterable[Run]) -> bool:
+    """Whether seeds draw the data anew: wherever runs differ in their seed alone, so do their data."""
+    drawn: dict[str, list[Value]] = {}
+    for run in runs:
+        key = json.dumps({d: v for d, v in run.labels.items() if d != "seed"}, sort_keys=True)
+        drawn.setdefault(key, []).append(run.data_seed)
+    several = [seeds for seeds in drawn.values() if len(seeds) > 1]
+    return bool(several) and all(None not in seeds and len({*seeds}) == len(seeds) for seeds in several)
 
 
 # --- values ----------------------------------------------------------------------------------

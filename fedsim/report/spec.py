@@ -32,6 +32,7 @@ from typing import Any, Literal
 import yaml
 
 from fedsim.base import build, require
+from fedsim.metrics import direction
 from fedsim.report.intervals import Method, OverSeeds
 
 # Dimensions found inside a run; all others are choices of the sweep or options of the run.
@@ -110,6 +111,7 @@ class TableSpec:
       paired by seed.
     interval: over seeds, by Student's t or the bootstrap; over patients, by the bootstrap of stored
       predictions (pooled or by client, at the last round); or over both.
+    verdict: with a reference, `gains`, `loses` or `not shown` behind each difference, by its interval.
     strata: choices of the sweep over which a cell takes the mean, each value with equal weight; intervals
       then draw seeds again within each (interval: bootstrap).
     shapley: instead of values of coalitions, what each member brings; see `fedsim.report.shapley`.
@@ -131,6 +133,7 @@ class TableSpec:
     band: float | dict[str, float] | None = None
     published: tuple[Published, ...] = ()
     reference: dict[str, Any] = field(default_factory=dict)
+    verdict: bool = False
     strata: tuple[str, ...] = ()
     shapley: Shapley | None = None
 
@@ -146,6 +149,12 @@ class TableSpec:
         require(
             len(self.reference) < 2 and self.reference.keys() <= {*self.rows, *self.columns} - {"metric"},
             f"table {self.name}: reference names one value of one row or column, got {self.reference}",
+        )
+        aimless = [metric for metric in self.metrics if self.verdict and direction(metric) is None]
+        require(
+            not self.verdict or (self.reference and not aimless),
+            f"table {self.name}: verdict needs a reference, and metrics of which more or less is better, got "
+            f"{', '.join(aimless) or 'no reference'}; leave out one or the other",
         )
         inside = {*self.strata} & {*INSIDE, "seed", *self.rows, *self.columns}
         require(

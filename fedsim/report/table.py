@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fedsim.report import latex
 from fedsim.report.paired import Difference
 from fedsim.report.published import Comparison
+from fedsim.report.reference import verdict
 from fedsim.report.rows import Key, Value
 from fedsim.report.spec import TableSpec
 from fedsim.report.words import text_of
@@ -97,6 +98,8 @@ class Table:
         columns = ["mean", "low", "high", "seeds", "undefined", "diverged", "missing"]
         if self.spec.reference:
             columns += ["difference", "difference_low", "difference_high", "pairs", "p", "corrected"]
+        if self.spec.verdict:
+            columns.append("verdict")
         if self.spec.published:
             columns += ["published", "band", "within"]
         write([*self.dimensions, *columns])
@@ -106,7 +109,7 @@ class Table:
             key = self.key(i, j)
             if d := self.differences.get(key):
                 found |= {"difference": d.mean, "difference_low": d.low, "difference_high": d.high}
-                found |= {"pairs": d.pairs, "p": d.p, "corrected": d.corrected}
+                found |= {"pairs": d.pairs, "p": d.p, "corrected": d.corrected, "verdict": verdict(d)}
             if known := self.published.get(key):
                 entry = known.published
                 found |= {"published": entry.value, "band": entry.band, "within": known.within}

@@ -17,7 +17,7 @@ from typing import Any
 
 KEPT = ("status", "source", "modules", "error", "seconds", "cell")
 _FILE = ".summaries.json"
-_VERSION = 2  # of the file's form
+_VERSION = 3  # of the file's form
 _FEW = 64  # runs that are faster read than looked up, and fresh ones that are not worth writing it
 
 Stamp = list[int]
@@ -27,8 +27,8 @@ Entries = dict[str, tuple[Stamp, dict[str, Any]]]
 def read(
     root: Path, runs: Iterable[str], manifest: Callable[[str], dict[str, Any] | None]
 ) -> dict[str, dict[str, Any]]:
-    """Run -> the `KEPT` values of its manifest and its split's name, of those `runs` that are stored;
-    `manifest` reads one."""
+    """Run -> the `KEPT` values of its manifest, its split's name and its data's seed, of those `runs` that
+    are stored; `manifest` reads one."""
     asked = list(runs)
     if len(asked) < _FEW:
         return {run: _few(found) for run in asked if (found := manifest(run)) is not None}
@@ -53,8 +53,10 @@ def read(
 
 
 def _few(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    split = (manifest.get("experiment") or {}).get("split") or {}
-    return {name: manifest.get(name) for name in KEPT} | {"split": split.get("name")}
+    experiment = manifest.get("experiment") or {}
+    split, data = (experiment.get(group) or {} for group in ("split", "data"))
+    found = {name: manifest.get(name) for name in KEPT}
+    return found | {"split": split.get("name"), "data_seed": data.get("seed")}
 
 
 def stamp(path: str) -> Stamp | None:

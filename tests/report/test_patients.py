@@ -122,6 +122,22 @@ def test_differences_are_paired_by_patient(put, tmp_path):
     assert difference.low == difference.high == 0 and difference.p == 1
 
 
+def test_patients_who_were_drawn_apart_are_drawn_again_apart(put, tmp_path):
+    runs = {}
+    for name, seeds in {"same": (1, 1), "new": (1, 2)}.items():
+        runs[name] = [
+            put({"algorithm": name, "seed": s}, [{"brier": 0.2}], predictions=predicted(5),
+                experiment={"data": {"seed": d}})
+            for s, d in enumerate(seeds)
+        ]  # fmt: skip
+    widths = {}
+    for name, stored in runs.items():
+        cell = cells(build(tmp_path, stored, interval="patients", metrics=["brier"]))[name, "brier"]
+        widths[name] = cell.high - cell.low
+    # The mean over two samples of patients, and not twice over one.
+    assert widths["new"] / widths["same"] == pytest.approx(np.sqrt(0.5), rel=0.08)
+
+
 def test_rows_of_one_patient_are_drawn_together(put, tmp_path):
     alone, pairs = (
         put({"algorithm": a, "seed": 0}, [{"brier": 0.2}], predictions=predicted(0, **more))

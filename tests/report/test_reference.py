@@ -66,6 +66,47 @@ def test_a_wrong_reference_says_what_to_do(
         build(tmp_path, three_seeds(put, {"local": (0.5,), "fedavg": (0.6,)}), reference=reference)
 
 
+def test_the_verdict_is_by_the_interval_and_by_what_is_better(tmp_path: Path, put: Put) -> None:
+    seeds = (0.50, 0.70, 0.60)
+    runs = three_seeds(
+        put,
+        {
+            "local": seeds,
+            "up": (0.53, 0.74, 0.63),
+            "down": (0.46, 0.67, 0.57),
+            "either": (0.53, 0.66, 0.60),
+            "once": (0.58,),
+        },
+    )
+    asked: dict[str, Any] = {"reference": LOCAL, "verdict": True}
+    more = build(tmp_path, runs, **asked)
+    text = more.markdown()
+    said = {line["algorithm"]: line["verdict"] for line in csv.DictReader(io.StringIO(more.csv()))}
+    words = {"local": "", "up": "gains", "down": "loses", "either": "not shown", "once": "not shown"}
+    assert said == words
+    assert "+0.048] gains (3)" in text and "gains, loses: the interval of Δ lies on the better" in text
+    # Of a metric of which less is better the words change places.
+    less = [put({"algorithm": a, "seed": s}, [{"brier": v}]) for a, of in
+            {"local": seeds, "up": (0.53, 0.74, 0.63)}.items() for s, v in enumerate(of)]  # fmt: skip
+    worse = build(tmp_path, less, metrics="brier", **asked)
+    assert "] loses |" in worse.markdown()
+    assert "gains" not in build(tmp_path, runs, reference=LOCAL).markdown()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "verdict needs a reference, .*got no reference"),
+        ({"reference": LOCAL, "metrics": ["auroc", "o_e"]}, "more or less is better, got o_e"),
+    ],
+)
+def test_a_verdict_needs_something_to_be_better_than(
+    tmp_path: Path, put: Put, asked: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        build(tmp_path, three_seeds(put, {"local": (0.5,), "fedavg": (0.6,)}), verdict=True, **asked)
+
+
 # --- strata ----------------------------------------------------------------------------------
 
 

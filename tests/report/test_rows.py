@@ -8,6 +8,7 @@ import pytest
 
 from fedsim import report
 from fedsim.base import RequestError
+from fedsim.report import paired
 from fedsim.report import spec as declared
 from tests.report.made import BASIC, Put, build, cells, three_seeds
 
@@ -93,6 +94,25 @@ def test_order_and_words(tmp_path: Path, put: Put) -> None:
     assert "| Method | AUROC |" in table.markdown()
     assert "| Ζ\\|ζ | 10.0% |" in table.markdown()
     assert build(tmp_path, runs).row_keys == (("zeta",), ("alpha",), ("left out",))  # as planned
+
+
+def test_tables_say_whether_seeds_draw_new_patients(tmp_path: Path, put: Put) -> None:
+    def stored(name: str, data_seeds: list[int | None]) -> list[str]:
+        return [
+            put({"algorithm": name, "seed": s}, [{"auroc": 0.5 + s / 10}], experiment={"data": {"seed": d}})
+            for s, d in enumerate(data_seeds)
+        ]
+
+    new, same, none = stored("new", [0, 1, 2]), stored("same", [1, 1, 1]), stored("none", [None] * 3)
+    text = build(tmp_path, new).markdown()
+    assert (
+        "Each seed draws new patients, splits them and trains on them; the interval is one over new" in text
+    )
+    for runs in (same, none, [*new, *same], new[:1] + none):
+        text = build(tmp_path, runs).markdown()
+        assert "Seeds repeat the split and the training; the interval is not one over new patients." in text
+    notes = [paired.note(report.read(tmp_path / "store", runs, levels=["pooled"])) for runs in (new, same)]
+    assert "both are about new patients" in notes[0] and "neither is about new patients" in notes[1]
 
 
 def test_a_cell_never_mixes_two_configurations(tmp_path: Path, put: Put) -> None:
