@@ -7,6 +7,7 @@ does not know every dtype. The files are the format's own, and the package reads
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -42,9 +43,19 @@ def sha256(arrays: Mapping[str, np.ndarray]) -> str:
     total = hashlib.sha256()
     for name in sorted(arrays):
         value = _little(arrays[name])
-        total.update(json.dumps([name, value.dtype.name, value.shape]).encode())
+        total.update(_described(name, value.dtype, value.shape))
         total.update(_bytes(value))
     return total.hexdigest()
+
+
+@functools.lru_cache(4096)  # a sweep's runs have the same ones, which may be many and small
+def _described(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    return json.dumps([name, dtype.name, shape]).encode()
+
+
+@functools.cache
+def _code(dtype: np.dtype) -> str:
+    return CODES[dtype.name]
 
 
 def write(
@@ -63,7 +74,7 @@ def write(
     begin = 0
     for name in order:
         end = begin + values[name].nbytes
-        code = CODES[values[name].dtype.name]
+        code = _code(values[name].dtype)
         header[name] = {"dtype": code, "shape": list(values[name].shape), "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -109,18 +109,18 @@ def _canonical(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """`value` in strict JSON's types: dataclasses are mappings, arrays lists, NaN null, infinity "inf"."""
-    return _strict(to_dict(value))
-
-
-def _strict(value: Any) -> Any:
     if value is None or type(value) in (str, int, bool):  # most of what there is
         return value
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, Mapping):
-        return {str(k): _strict(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(to_dict(value))
     if hasattr(value, "tolist"):  # NumPy's scalars too, some of which are Python floats
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_strict(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return str(value) if isinstance(value, os.PathLike) else value

@@ -454,6 +454,9 @@ def _table(columns: pa.Table | Mapping[str, Any]) -> pa.Table:
     return columns
 
 
+_FLOATS = {float, type(None)}
+
+
 def _column(values: Any) -> pa.Array:
     import numpy as np
     import pyarrow as pa
@@ -461,6 +464,8 @@ def _column(values: Any) -> pa.Array:
     if isinstance(values, np.ndarray) and values.ndim == 2:
         flat = pa.array(values.reshape(-1), from_pandas=True)
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    if isinstance(values, list) and float in (kinds := set(map(type, values))) and kinds <= _FLOATS:
+        values = np.array(values, np.float64)  # which Arrow reads in half the time
     return pa.array(values, from_pandas=True)  # which reads NaN as null
 
 
