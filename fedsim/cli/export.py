@@ -75,7 +75,7 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from fedsim.store import gathered
+    from fedsim.store import kept
 
     axes = list(request.cells[runs[0]].labels)
     if name == "runs":
@@ -85,7 +85,7 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
     else:
         there = _having(store, runs, name)
         require(there, f"no run of {request.sweep.name} has a table {name!r}")
-        rows, _ = gathered.read(store.root, name, there, pq.read_table)
+        rows, _ = kept.read(store.root, f"{name}.parquet", there, pq.read_table)
         of = [there[i] for i in rows["run"].to_pylist()]
         rows = rows.drop_columns(["run", *(axis for axis in axes if axis in rows.column_names)])
     columns: dict[str, Any] = {"run": pa.array(of, pa.string())}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
 from fedsim.report.spec import INSIDE, NAMED, Level
-from fedsim.store import ResultStore, gathered
+from fedsim.store import ResultStore, kept
 
 ALL_FOLDS = -1  # the replica that holds every fold's out-of-fold predictions together
 
@@ -147,7 +147,7 @@ def read(
     tables = {kind: pa.table({"run": []}) for kind in ("rounds", "clients")}
     columns: dict[str, frozenset[str]] = dict.fromkeys(tables, frozenset())
     for kind in kinds:
-        table, names = gathered.read(store, kind, list(place), _part)
+        table, names = kept.read(store, f"{kind}.parquet", list(place), _part)
         columns[kind] = frozenset(names) - _KEYS
         table = table.select([c for c in names if wanted is None or c in wanted] + ["run"])
         tables[kind] = table.set_column(table.num_columns - 1, "run", pa.array(at[table["run"].to_numpy()]))
@@ -157,19 +157,15 @@ def read(
 
 
 def _part(path: Path) -> pa.Table:
-    """Rows of one run, text as text: some writers store dictionaries, of which each file has its own."""
+    """Rows of one run."""
     try:
         # In one piece: small files are not worth threads that read ahead.
         with pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False) as file:
-            table = file.read(use_threads=False)
+            return file.read(use_threads=False)
     except (FileNotFoundError, pa.ArrowInvalid):
         raise RequestError(
             f"{path} is absent or damaged though its run is done; remove {path.parent} and sweep again"
         ) from None
-    for i, column in enumerate(table.schema):
-        if pa.types.is_dictionary(column.type):
-            table = table.set_column(i, column.name, table.column(i).cast(pa.string()))
-    return table
 
 
 def redrawn(runs: Iterable[Run]) -> bool:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedsim.base import FedsimError, Interrupted, RequestError
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
@@ -16,6 +16,9 @@ from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.progress import Progress, Silent
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkpoint, run_id, sinks
+
+if TYPE_CHECKING:
+    from fedsim.store.kept import Fresh
 
 __all__ = ["Outcome", "Progress", "run_experiments"]
 
@@ -100,6 +103,7 @@ def run_experiments(
     shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules, stopped)
     tried: set[str] = set()
+    fresh = store.fresh()
     try:
         groups = list(packs.values())
         for i, members in enumerate(groups):
@@ -111,7 +115,8 @@ def run_experiments(
                 with claims.take(left) as hold:
                     mine = open_jobs(hold.runs)  # another process may have finished some meanwhile
                     if mine:
-                        tried |= _run(machine, store, [jobs[run] for run in mine], hold, outcome, shown)
+                        chosen = [jobs[run] for run in mine]
+                        tried |= _run(machine, store, fresh, chosen, hold, outcome, shown)
                 others = [run for run in left if run not in set(hold.runs)]
                 if others:  # another process runs these: wait, then see that they are there
                     claims.wait(others[0], stopped=stopped)
@@ -123,12 +128,19 @@ def run_experiments(
     finally:
         machine.close()
         shown.close()
+        fresh.save()
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
 
 def _run(
-    machine: Machine, store: ResultStore, jobs: list[Any], hold: Hold, outcome: Outcome, shown: Progress
+    machine: Machine,
+    store: ResultStore,
+    fresh: Fresh,
+    jobs: list[Any],
+    hold: Hold,
+    outcome: Outcome,
+    shown: Progress,
 ) -> set[str]:
     """Run claimed jobs of one structure, store what comes of them, and return the runs stored."""
     stored: set[str] = set()
@@ -148,7 +160,7 @@ def _run(
             if not hold.keeps(job.run):
                 shown.note(f"{job.run} was taken over by another process while this one was suspended")
                 continue
-            store.write(job.run, result)
+            store.write(job.run, result, fresh)
             stored.add(job.run)
             getattr(outcome, result.status).append(job.run)
             if result.error:

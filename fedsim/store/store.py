@@ -13,8 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import uuid
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,16 +22,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fedsim import config, custom
 from fedsim.base import FedsimError, RequestError, nearest, require
-from fedsim.store import arrays, identity, summaries
-from fedsim.store.owners import namespace
+from fedsim.store import arrays, aside, identity, summaries
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from fedsim.store.kept import Fresh
+
 State = Literal["done", "diverged", "failed", "stale", "missing"]
 TABLES = ("rounds", "clients", "predictions", "tuning", "timeline")
 SCHEMA = 2  # of a run's folder; 1 had no number, and is read as it is
+_TOGETHER = ("rounds", "clients")  # are read of many runs, and kept together when they are stored
 FINISHED = ("done", "diverged")  # not run again while their source is the current one
 
 
@@ -81,7 +81,7 @@ class ResultStore:
         Raises:
           RequestError: it cannot be written; to be asked before anything runs.
         """
-        probe = self._aside()
+        probe = aside.name(self.root)
         try:
             probe.mkdir(parents=True)
             (probe / "probe").write_bytes(b"0")
@@ -94,8 +94,16 @@ class ResultStore:
             shutil.rmtree(probe, ignore_errors=True)
         self.clean()
 
-    def write(self, run_id: str, result: RunResult) -> dict[str, Any]:
+    def fresh(self) -> Fresh:
+        """What `write` keeps together of many runs, so that they are read fast from the first time on."""
+        from fedsim.store.kept import Fresh
+
+        return Fresh(self.root)
+
+    def write(self, run_id: str, result: RunResult, fresh: Fresh | None = None) -> dict[str, Any]:
         """Store a run and return its manifest; a finished run of the current source is left alone.
+
+        fresh: where its rows are to be kept together with those of others.
 
         Raises:
           FedsimError: the disk is full or cannot be written; nothing of the run is kept.
@@ -103,10 +111,13 @@ class ResultStore:
         target = self._folder(run_id)
         if self.state(run_id) in FINISHED:
             return self.manifest(run_id)
-        folder = self._aside()
+        folder = aside.name(self.root)
         try:
             folder.mkdir(parents=True)
-            manifest = self._fill(folder, run_id, result)
+            manifest, tables = self._fill(folder, run_id, result)
+            if fresh is not None:
+                rows = {f"{name}.parquet": tables[name] for name in _TOGETHER if name in tables}
+                fresh.add(run_id, folder, rows | {summaries.FILE: summaries.line(manifest)})
             mine = self._publish(folder, target)
         except OSError as error:
             raise FedsimError(
@@ -117,17 +128,15 @@ class ResultStore:
             shutil.rmtree(folder, ignore_errors=True)  # gone already if it was renamed
         return manifest if mine else self.manifest(run_id)
 
-    def _fill(self, folder: Path, run_id: str, result: RunResult) -> dict[str, Any]:
-        """Write a run's files; its manifest."""
+    def _fill(
+        self, folder: Path, run_id: str, result: RunResult
+    ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+        """Write a run's files; its manifest and its tables."""
         experiment = identity.plain(result.experiment)
         _write(folder / "config.yaml", _yaml(experiment))
-        rows = {}
-        for name in TABLES:
-            columns = getattr(result, name)
-            if columns is not None:
-                table = _table(columns)
-                rows[name] = table.num_rows
-                _write(folder / f"{name}.parquet", _parquet(table))
+        tables = {name: _table(columns) for name in TABLES if (columns := getattr(result, name)) is not None}
+        for name, table in tables.items():
+            _write(folder / f"{name}.parquet", _parquet(table))
         if result.model is not None:
             arrays.write(folder / "model.safetensors", result.model, {"run": run_id})
         manifest: dict[str, Any] = identity.plain(
@@ -139,7 +148,7 @@ class ResultStore:
                 "error": result.error,
                 "cell": result.cell,
                 "experiment": None,
-                "rows": rows,
+                "rows": {name: table.num_rows for name, table in tables.items()},
                 "model_sha256": None if result.model is None else arrays.sha256(result.model),
                 "source": self.source,
                 "modules": custom.behind(result.experiment),
@@ -151,7 +160,7 @@ class ResultStore:
         )
         manifest["experiment"] = experiment  # once more, since reading thousands of YAML files is slow
         _write(folder / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
-        return manifest
+        return manifest, tables
 
     def _publish(self, folder: Path, target: Path) -> bool:
         """Put a run's folder in its place; False if another process was faster."""
@@ -166,7 +175,7 @@ class ResultStore:
                         raise
                 if self.state(target.name) in FINISHED:
                     return False
-                old = self._aside()
+                old = aside.name(self.root)
                 with suppress(FileNotFoundError):  # another process is replacing it too
                     os.rename(target, old)
                     replaced.append(old)
@@ -179,16 +188,9 @@ class ResultStore:
             for old in replaced:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def _aside(self) -> Path:
-        return self.root / f".tmp-{os.getpid()}-{namespace()}-{uuid.uuid4().hex}-{socket.gethostname()}"
-
     def clean(self) -> None:
         """Remove unfinished folders whose process, on this host, is gone."""
-        here = (str(namespace()), socket.gethostname())
-        for name in self._names():
-            owner = _OWNER.fullmatch(name)
-            if owner and owner.group("namespace", "host") == here and not _is_alive(int(owner["pid"])):
-                shutil.rmtree(self.root / name, ignore_errors=True)
+        aside.clean(self.root, self._names())
 
     # --- reading ---
 
@@ -401,19 +403,6 @@ class ResultStore:
 def _require_columns(table: str, wanted: Iterable[str] | None, known: Collection[str]) -> None:
     for column in wanted or ():
         require(column in known, f"{table} has no column {column!r}; {nearest(column, known)}")
-
-
-_OWNER = re.compile(r"\.tmp-(?P<pid>\d+)-(?P<namespace>\d+)-[0-9a-f]{32}-(?P<host>.*)")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 def _write(path: Path, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""How long tables take over a store of many runs: rows read from their own files, and as kept after that.
+"""How long tables take over a store of many runs: as kept while they were stored, then from their own files.
 
     python tests/benchmarks/reports.py FOLDER [RUNS]
 
@@ -9,18 +9,17 @@ one run, under the others' ids and labels. Each time is of one process, from its
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from fedsim import plan
 from fedsim.cli import requested
 from fedsim.cli.compose import compose, parse
 from fedsim.plan import Cell
-from fedsim.run import run_experiments
-from fedsim.store import ResultStore, RunResult
+from tests.benchmarks.stored import fill
 
 NAME = "heart_disease"
 PER_SEED = 23  # cells
@@ -35,33 +34,19 @@ print(sum(cell.seeds for table in report.tables(rows, spec, "keep") for _, cell 
 """
 
 
-def fill(root: Path, count: int) -> dict[str, Cell]:
-    """Every cell's run, as one that was made here; those that are stored stay."""
+def chosen(count: int) -> dict[str, Cell]:
     sweep = plan.override(plan.read(NAME), [f"seed=range(0,{-(-count // PER_SEED)})"], parse)
-    cells = dict(list(requested.identify(plan.cells(sweep, compose, parse)).items())[:count])
-    first = next(iter(cells))
-    run_experiments([cells[first]], root)
-    store = ResultStore(root)
-    kinds = ("rounds", "clients", "predictions", "tuning")
-    made = RunResult(
-        experiment=cells[first].experiment,
-        status="done",
-        manifest=store.manifest(first),
-        **{kind: store.read(first, kind) for kind in kinds},
-    )
-    for run, cell in cells.items():
-        store.write(run, replace(made, experiment=cell.experiment, cell=cell.labels))
-    return cells
+    return dict(list(requested.identify(plan.cells(sweep, compose, parse)).items())[:count])
 
 
 def main(root: Path, count: int = 10_000) -> None:
-    cells = fill(root, count)
-    for kept in root.glob(".*"):
-        if kept.is_file():
-            kept.unlink()
+    cells = chosen(count)
+    fill(cells, root)
     spec = plan.read(NAME).folder
     assert spec is not None
-    for state in ("from the runs' files", "kept", "kept"):
+    for state in ("as stored", "kept", "from the runs' own files", "kept"):
+        if state == "from the runs' own files":
+            shutil.rmtree(root / ".kept")
         begin, used = time.perf_counter(), _used()
         subprocess.run([sys.executable, "-c", CODE, str(root), str(spec / "tables.yaml")], check=True)
         took = f"{time.perf_counter() - begin:.1f} s, {_used() - used:.1f} s of processor time"

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from fedsim import plan
-from fedsim.cli import requested
-from fedsim.cli.compose import compose, parse
-from fedsim.plan import Cell, Sweep
+from fedsim.plan import Cell
 from fedsim.run import run_experiments
-from fedsim.store.identity import plain
+from fedsim.store import TABLES, ResultStore, RunResult
 
 
-def fill(sweep: Sweep, root: Path) -> dict[str, Cell]:
-    """Make `root` a store with every cell of `sweep`: the first is run, the others have its rows."""
-    cells = requested.identify(plan.cells(sweep, compose, parse))
+def fill(cells: Mapping[str, Cell], root: Path) -> None:
+    """Make `root` a store with every one of `cells`: the first is run, the others have its rows."""
     first = next(iter(cells))
     run_experiments([cells[first]], root)
+    store = ResultStore(root)
+    made = result(store, first)
+    fresh = store.fresh()
     for run, cell in cells.items():
-        if run != first:
-            shutil.copytree(root / first, root / run)
-        path = root / run / "manifest.json"
-        manifest = json.loads(path.read_bytes())
-        manifest |= {"run": run, "cell": cell.labels, "experiment": plain(cell.experiment)}
-        path.write_text(json.dumps(manifest))
-    return cells
+        store.write(run, replace(made, experiment=cell.experiment, cell=cell.labels), fresh)
+    fresh.save()
+
+
+def result(store: ResultStore, run: str) -> RunResult:
+    """What a stored run left behind."""
+    manifest = store.manifest(run)
+    return RunResult(
+        experiment=store.experiment(run),
+        status="done",
+        model=store.model(run),
+        manifest=manifest,
+        **{name: store.read(run, name) for name in TABLES if name in manifest["rows"]},
+    )

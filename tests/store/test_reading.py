@@ -6,13 +6,11 @@ import math
 import shutil
 import sys
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from fedsim import config
 from fedsim.base import RequestError
-from fedsim.store import ResultStore, RunResult, gathered, store
+from fedsim.store import ResultStore, RunResult, store
 from tests.store.stored import other, result
 
 
@@ -143,16 +141,17 @@ def test_summaries_are_never_trusted_over_the_folders(hundred, monkeypatch):
         "stale",
     )
     # Copied elsewhere, or spoilt, it is read anew.
-    for text in ("{", "[]", '{"version": 0, "runs": {}}', '{"version": 2, "runs": {"003": [[1, 2, 3], {}]}}'):
-        (hundred.root / ".summaries.json").write_text(text)
+    [segment] = (hundred.root / ".kept").iterdir()
+    for content in (b"{", segment.read_bytes()[:-300], segment.read_bytes().replace(b"done", b'"one')):
+        segment.write_bytes(content)
         assert ResultStore(hundred.root, source="newer").states(runs) == states
     # A folder that may not be written is read all the same.
-    (hundred.root / ".summaries.json").unlink()
+    shutil.rmtree(hundred.root / ".kept")
     monkeypatch.setattr(
-        "pathlib.Path.write_text", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "no"))
+        "pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EROFS, "no"))
     )
     assert ResultStore(hundred.root, source="newer").states(runs) == states
-    assert not (hundred.root / ".summaries.json").exists()
+    assert not (hundred.root / ".kept").exists()
 
 
 # --- folders that are none of ours ---------------------------------------------------------------
@@ -194,83 +193,3 @@ def test_folders_of_others_are_not_read_as_runs(tmp_path):
         ("copy", "notes", "list"), "missing"
     )
     assert kept.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
-
-
-# --- rows of many, kept together -----------------------------------------------------------------
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """80 runs of two rows; every fourth has a column of its own, and every fifth no rows at all."""
-    for i in range(80):
-        (tmp_path / f"{i:02d}").mkdir()
-        write_rows(tmp_path, f"{i:02d}", i, odd=i % 4 == 0, count=0 if i % 5 == 0 else 2)
-    return tmp_path
-
-
-def write_rows(root, run, value, odd=False, count=2):
-    columns = {"round": [1, 2][:count], "loss": [float(value), None][:count]}
-    types = {"round": pa.int64(), "loss": pa.float64(), "own": pa.string()}
-    columns |= {"own": ["x", "y"][:count]} if odd else {}
-    made = {name: pa.array(values, types[name]) for name, values in columns.items()}
-    pq.write_table(pa.table(made), root / run / "rounds.parquet")
-
-
-def gather(root, runs):
-    """Rows as the file of many has them, beside those of each file; and how many were opened."""
-    opened = []
-
-    def one(path):
-        opened.append(path.parent.name)
-        return pq.read_table(path)
-
-    table, names = gathered.read(root, "rounds", runs, one)
-    found = [{k: v for k, v in row.items() if v is not None} for row in table.to_pylist()]
-    expected = [
-        {k: v for k, v in (row | {"run": i}).items() if v is not None}
-        for i, run in enumerate(runs)
-        for row in pq.read_table(root / run / "rounds.parquet").to_pylist()
-    ]
-    assert found == expected
-    return set(names), opened
-
-
-def test_gathered_rows_are_those_of_the_files(tables):
-    runs = [f"{i:02d}" for i in range(79, -1, -1)]
-    assert gather(tables, runs) == ({"round", "loss", "own"}, runs)
-    assert gather(tables, runs) == ({"round", "loss", "own"}, [])
-    few = [run for run in runs if int(run) % 4]
-    write_rows(tables, "79", 0.5)
-    write_rows(tables, "03", 0.25, odd=True, count=1)
-    assert gather(tables, few[:10]) == ({"round", "loss"}, few[:10])  # so few are faster read one by one
-    names, opened = gather(tables, [*few, *(run for run in runs if int(run) % 4 == 0 and int(run) > 50)])
-    assert (names, opened) == ({"round", "loss", "own"}, ["79", "03"])
-
-
-def test_columns_of_runs_that_are_not_asked_for_are_not_named(tables):
-    for i in range(64):
-        (tables / f"x{i:02d}").mkdir()
-        write_rows(tables, f"x{i:02d}", i)
-    plain, odd = [f"x{i:02d}" for i in range(64)], [f"{i:02d}" for i in range(80)]
-    gather(tables, plain + odd)
-    assert gather(tables, plain) == ({"round", "loss"}, [])
-
-
-def test_a_spoilt_or_old_gathering_is_made_anew(tables):
-    runs = [f"{i:02d}" for i in range(80)]
-    gather(tables, runs)
-    [file] = tables.glob(".gathered*")
-    for spoilt in (b"", b"ARROW1", file.read_bytes()[:-100]):
-        file.write_bytes(spoilt)
-        assert gather(tables, runs)[1] == runs
-        assert gather(tables, runs)[1] == []
-    for run in runs:
-        write_rows(tables, run, 7)
-    assert gather(tables, runs)[1] == runs
-    for i in range(64):
-        (tables / f"y{i:02d}").mkdir()
-        write_rows(tables, f"y{i:02d}", i)
-    more = [f"y{i:02d}" for i in range(64)]
-    assert gather(tables, more)[1] == more
-    assert gather(tables, runs + more)[1] == []  # what was kept before stays
-    assert len(list(tables.glob(".gathered*"))) == 1

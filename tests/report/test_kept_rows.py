@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedsim import report
-from fedsim.store import gathered, summaries
+from fedsim.store import kept, summaries
 from tests.report.made import Put
 
-FILES = (".summaries.json", ".gathered-clients.arrow", ".gathered-rounds.arrow")
+FILES = ("clients.parquet", "manifest.json", "rounds.parquet")
 
 
 def fill(put: Put, seeds: range, algorithm: str = "a") -> list[str]:
@@ -29,6 +29,11 @@ def fill(put: Put, seeds: range, algorithm: str = "a") -> list[str]:
     ]
 
 
+def segments(store: Path) -> tuple[str, ...]:
+    """The files that segments are of, in order."""
+    return tuple(sorted(path.name.rpartition("-")[0] for path in (store / ".kept").iterdir()))
+
+
 def values(rows: report.Rows) -> Any:
     """What the rows say, run by run."""
     tables = []
@@ -40,15 +45,15 @@ def values(rows: report.Rows) -> Any:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gathered, summaries):
-        monkeypatch.setattr(module, "_FEW", 4)
+    for module in (kept, summaries):
+        monkeypatch.setattr(module, "FEW", 4)
 
 
 def alone(store: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The same without any file that keeps rows."""
     with monkeypatch.context() as patch:
-        for module in (gathered, summaries):
-            patch.setattr(module, "_FEW", 10**9)
+        for module in (kept, summaries):
+            patch.setattr(module, "FEW", 10**9)
         return values(report.read(store, runs))
 
 
@@ -57,7 +62,7 @@ def test_what_is_kept_is_what_would_be_read(
 ) -> None:
     store, runs = tmp_path / "store", fill(put, range(8))
     assert values(report.read(store, runs)) == alone(store, runs, monkeypatch)
-    assert all((store / name).is_file() for name in FILES)
+    assert segments(store) == FILES
 
     read = []
     whole = pq.ParquetFile.read
@@ -106,10 +111,12 @@ def test_files_that_are_damaged_or_of_another_version_are_not_used(
 ) -> None:
     store, runs = tmp_path / "store", fill(put, range(5))
     expected = alone(store, runs, monkeypatch)
+    (store / ".kept").mkdir()
     for name in FILES:
-        (store / name).write_bytes(content)
+        (store / ".kept" / f"{name}-0.arrow").write_bytes(content)
     assert values(report.read(store, runs)) == expected
     assert values(report.read(store, runs)) == expected
+    assert segments(store) == FILES  # in their place
 
 
 def test_a_store_that_may_not_be_written_is_read(
@@ -122,7 +129,8 @@ def test_a_store_that_may_not_be_written_is_read(
 
     monkeypatch.setattr(Path, "replace", full)
     assert len(report.read(store, runs).runs) == 5
-    assert not [name for name in os.listdir(store) if name.startswith(".")]
+    assert [name for name in os.listdir(store) if name.startswith(".")] == [".kept"]
+    assert segments(store) == ()
 
 
 def test_only_the_columns_that_are_asked_for_come_back(tmp_path: Path, put: Put, few: None) -> None:
