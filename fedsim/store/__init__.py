@@ -2,9 +2,10 @@
 
 from fedsim.store.checkpoint import discard, load, save
 from fedsim.store.claims import Claims, Hold, Scheduler
+from fedsim.store.files import FINISHED, TABLES, RunResult
 from fedsim.store.identity import RunIds, commit, host, run_id, source, versions
 from fedsim.store.owners import Owner
-from fedsim.store.store import FINISHED, TABLES, ResultStore, RunResult, State
+from fedsim.store.store import ResultStore, State
 
 __all__ = [
     "FINISHED",

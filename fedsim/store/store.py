@@ -8,21 +8,19 @@ renames; killed between them, the run is missing and is run again.
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedsim import config, custom
 from fedsim.base import FedsimError, RequestError, nearest, require
-from fedsim.store import arrays, aside, identity, summaries
+from fedsim.store import arrays, aside, identity, query, summaries
+from fedsim.store.files import FINISHED, SCHEMA, TABLES, RunResult, fill
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,39 +29,7 @@ if TYPE_CHECKING:
     from fedsim.store.kept import Fresh
 
 State = Literal["done", "diverged", "failed", "stale", "missing"]
-TABLES = ("rounds", "clients", "predictions", "tuning", "timeline")
-SCHEMA = 2  # of a run's folder; 1 had no number, and is read as it is
 _TOGETHER = ("rounds", "clients")  # are read of many runs, and kept together when they are stored
-FINISHED = ("done", "diverged")  # not run again while their source is the current one
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a run leaves behind.
-
-    cell: the sweep's labels of this run, such as {"method": "fedavg"}.
-    error: one sentence, for a failed or diverged run.
-    rounds, clients, predictions, tuning, timeline: tables, or mappings of column -> values [rows] (or
-      [rows, n] for a list per row). NaN means undefined and is stored as null.
-    model: name -> array.
-    manifest: seconds, compile_seconds, device_kind, bytes, privacy ... (plain data).
-    """
-
-    experiment: config.Experiment
-    status: Literal["done", "diverged", "failed"]
-    cell: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-    rounds: pa.Table | Mapping[str, Any] | None = None
-    clients: pa.Table | Mapping[str, Any] | None = None
-    predictions: pa.Table | Mapping[str, Any] | None = None
-    tuning: pa.Table | Mapping[str, Any] | None = None
-    timeline: pa.Table | Mapping[str, Any] | None = None
-    model: Mapping[str, np.ndarray] | None = None
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.status not in (*FINISHED, "failed"):
-            raise ValueError(f"status must be done, diverged or failed, got {self.status!r}")
 
 
 class ResultStore:
@@ -114,7 +80,7 @@ class ResultStore:
         folder = aside.name(self.root)
         try:
             folder.mkdir(parents=True)
-            manifest, tables = self._fill(folder, run_id, result)
+            manifest, tables = fill(folder, run_id, result, self.source)
             if fresh is not None:
                 rows = {f"{name}.parquet": tables[name] for name in _TOGETHER if name in tables}
                 fresh.add(run_id, folder, rows | {summaries.FILE: summaries.line(manifest)})
@@ -127,40 +93,6 @@ class ResultStore:
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # gone already if it was renamed
         return manifest if mine else self.manifest(run_id)
-
-    def _fill(
-        self, folder: Path, run_id: str, result: RunResult
-    ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Write a run's files; its manifest and its tables."""
-        experiment = identity.plain(result.experiment)
-        _write(folder / "config.yaml", _yaml(experiment))
-        tables = {name: _table(columns) for name in TABLES if (columns := getattr(result, name)) is not None}
-        for name, table in tables.items():
-            _write(folder / f"{name}.parquet", _parquet(table))
-        if result.model is not None:
-            arrays.write(folder / "model.safetensors", result.model, {"run": run_id})
-        manifest: dict[str, Any] = identity.plain(
-            {
-                **result.manifest,
-                "run": run_id,
-                "schema": SCHEMA,
-                "status": result.status,
-                "error": result.error,
-                "cell": result.cell,
-                "experiment": None,
-                "rows": {name: table.num_rows for name, table in tables.items()},
-                "model_sha256": None if result.model is None else arrays.sha256(result.model),
-                "source": self.source,
-                "modules": custom.behind(result.experiment),
-                "commit": identity.commit(),
-                "versions": identity.versions(),
-                "host": identity.host(),
-                "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
-        manifest["experiment"] = experiment  # once more, since reading thousands of YAML files is slow
-        _write(folder / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
-        return manifest, tables
 
     def _publish(self, folder: Path, target: Path) -> bool:
         """Put a run's folder in its place; False if another process was faster."""
@@ -201,7 +133,7 @@ class ResultStore:
     def state(self, run_id: str) -> State:
         """done, diverged, failed; missing if not stored; stale if finished by another source, or by a
         user's module that has changed since."""
-        return self._state(self._manifest(run_id))
+        return self.state_of(self._manifest(run_id))
 
     def states(self, ids: Iterable[str]) -> dict[str, State]:
         """`state` of many runs."""
@@ -218,7 +150,7 @@ class ResultStore:
         """Of those runs that are stored: state, error and seconds. Made for thousands of runs."""
         found = self.about(ids)
         return {
-            run: {"state": self._state(kept), "error": kept["error"], "seconds": kept["seconds"]}
+            run: {"state": self.state_of(kept), "error": kept["error"], "seconds": kept["seconds"]}
             for run, kept in found.items()
         }
 
@@ -235,7 +167,7 @@ class ResultStore:
 
     def options(self, run_id: str) -> dict[str, Any]:
         """Every option of the run by its path, as `runs` names them. Raises RequestError as `experiment`."""
-        return _flat(self.manifest(run_id)["experiment"])
+        return query.flat(self.manifest(run_id)["experiment"])
 
     def model(self, run_id: str) -> dict[str, np.ndarray]:
         """The run's model, name -> array.
@@ -299,19 +231,7 @@ class ResultStore:
         Options are named as on the command line: "algorithm" is its name, "algorithm.mu" a number
         of it. The manifest's nested values are named likewise: "cell.method", "rows.clients".
         """
-        import pyarrow as pa
-
-        rows = []
-        for run_id in self.ids() if ids is None else ids:
-            manifest = self.manifest(run_id)
-            options = _flat(manifest.pop("experiment"))
-            # Options come first, and win: "privacy.epsilon" is the one asked for, where that is an option;
-            # what was accounted for is "accounted.epsilon".
-            stated = _flat({"accounted": manifest.get("privacy") or {}})
-            found = {"run": run_id, "state": self._state(manifest)} | options | _flat(manifest) | stated
-            rows.append(found | options)
-        names = dict.fromkeys(name for row in rows for name in row) or {"run": None, "state": None}
-        return pa.table({name: _mixed([row.get(name) for row in rows]) for name in names})
+        return query.runs(self, self.ids() if ids is None else ids)
 
     def query(self, sql: str) -> pa.Table:
         """Answer SQL over the views `runs` (see `runs`) and `rounds`, `clients`, `predictions`, `tuning`,
@@ -320,32 +240,7 @@ class ResultStore:
         Raises:
           RequestError: DuckDB is not installed, or refuses the statement.
         """
-        try:
-            import duckdb
-        except ImportError:
-            raise RequestError("queries need DuckDB; install it with: pip install duckdb") from None
-        with duckdb.connect() as connection:
-            try:
-                for name in (n for n in ("runs", *TABLES) if re.search(rf"\b{n}\b", sql, re.IGNORECASE)):
-                    self._view(connection, name)
-                answer = connection.sql(sql)
-                require(answer is not None, f"a query must return rows, got {sql!r}")
-                return answer.to_arrow_table()
-            except duckdb.Error as error:
-                raise RequestError(f"query refused: {error}") from error
-
-    def _view(self, connection: Any, name: str) -> None:
-        if name == "runs":
-            connection.register("runs", self.runs())
-            return
-        paths = [self.root / run_id / f"{name}.parquet" for run_id in self.ids()]
-        found = [str(path) for path in paths if path.exists()]
-        if not found:
-            connection.execute(f"CREATE VIEW {name} AS SELECT ''::VARCHAR AS run WHERE false")
-            return
-        files = connection.read_parquet(found, union_by_name=True, filename=True)
-        run = "parse_filename(parse_dirpath(filename)) AS run"
-        files.project(f"{run}, * EXCLUDE (filename)").create_view(name)
+        return query.query(self, sql)
 
     def _names(self) -> list[str]:
         try:
@@ -380,7 +275,8 @@ class ResultStore:
         )
         return manifest
 
-    def _state(self, manifest: dict[str, Any] | None) -> State:
+    def state_of(self, manifest: dict[str, Any] | None) -> State:
+        """`state` of the run that this is the manifest of, or what `about` keeps of it."""
         if manifest is None:
             return "missing"
         status: State = manifest["status"]
@@ -405,88 +301,5 @@ def _require_columns(table: str, wanted: Iterable[str] | None, known: Collection
         require(column in known, f"{table} has no column {column!r}; {nearest(column, known)}")
 
 
-def _write(path: Path, data: Any) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-
-
 def _damaged(path: Path, reason: object) -> FedsimError:
     return FedsimError(f"{path} is damaged ({reason}); remove its folder and run the sweep again")
-
-
-def _yaml(values: dict[str, Any]) -> bytes:
-    """As YAML, entry by entry: a sweep's runs share most of theirs."""
-    return b"".join(_entry(json.dumps(entry)) for entry in values.items())
-
-
-@functools.lru_cache(4096)
-def _entry(text: str) -> bytes:
-    import yaml
-
-    name, value = json.loads(text)
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump({name: value}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
-
-
-def _table(columns: pa.Table | Mapping[str, Any]) -> pa.Table:
-    """An Arrow table whose undefined numbers are null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not isinstance(columns, pa.Table):
-        return pa.table({name: _column(values) for name, values in columns.items()})
-    for i, name in enumerate(columns.column_names):
-        column = columns.column(i)
-        if pa.types.is_floating(column.type):
-            defined = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-            columns = columns.set_column(i, name, defined)
-    return columns
-
-
-_FLOATS = {float, type(None)}
-
-
-def _column(values: Any) -> pa.Array:
-    import numpy as np
-    import pyarrow as pa
-
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        flat = pa.array(values.reshape(-1), from_pandas=True)
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    if isinstance(values, list) and float in (kinds := set(map(type, values))) and kinds <= _FLOATS:
-        values = np.array(values, np.float64)  # which Arrow reads in half the time
-    return pa.array(values, from_pandas=True)  # which reads NaN as null
-
-
-def _parquet(table: pa.Table) -> pa.Buffer:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    # In memory first: one write per file, and a full disk is an ordinary OSError.
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, write_statistics=False)
-    return sink.getvalue()
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested plain data by dotted paths; a choice's name stands under the choice's own path."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        where = path if key == "name" and path else f"{path}.{key}" if path else key
-        if isinstance(value, Mapping):
-            flat |= _flat(value, where)
-        elif isinstance(value, list):
-            flat[where] = json.dumps(value)
-        else:
-            flat[where] = float(value) if value in ("inf", "-inf") else value
-    return flat
-
-
-def _mixed(values: list[Any]) -> pa.Array:
-    """A column; as text where its values have no common type."""
-    import pyarrow as pa
-
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if v is None else str(v) for v in values])

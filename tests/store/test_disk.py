@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from fedsim.base import FedsimError, RequestError
-from fedsim.store import Claims, ResultStore, arrays, store
+from fedsim.store import Claims, ResultStore, arrays, files
 from tests.store.stored import ID, result, visible
 
 
@@ -38,7 +38,7 @@ class FullDisk:
 
     def __init__(self, monkeypatch, steps):
         self.left = steps
-        for module in (store, arrays):
+        for module in (files, arrays):
             monkeypatch.setattr(module, "open", self.opened, raising=False)
         for name in ("mkdir", "rename"):
             monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
@@ -160,7 +160,7 @@ def test_errors_and_interruptions_leave_nothing(tmp_path, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_yaml", interrupted)
+    monkeypatch.setattr(files, "_yaml", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kept.write(ID, result())
     assert visible(tmp_path) == []

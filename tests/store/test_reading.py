@@ -10,7 +10,7 @@ import pytest
 
 from fedsim import config
 from fedsim.base import RequestError
-from fedsim.store import ResultStore, RunResult, store
+from fedsim.store import TABLES, ResultStore, RunResult
 from tests.store.stored import other, result
 
 
@@ -80,7 +80,7 @@ def test_query(four):
 
 def test_query_of_an_empty_store_and_refusals(four, tmp_path, monkeypatch):
     empty = ResultStore(tmp_path / "nothing")
-    for name in ("runs", *store.TABLES):
+    for name in ("runs", *TABLES):
         assert empty.query(f"select run from {name}").num_rows == 0
     with pytest.raises(RequestError, match="query refused"):
         four.query("select nothing from runs")
