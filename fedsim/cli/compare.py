@@ -14,6 +14,7 @@ from fedsim.metrics import direction
 if TYPE_CHECKING:
     from fedsim.report.paired import Difference
 
+INTERVALS = ("seeds", "patients", "both")
 LEVELS = ("pooled", "mean", "weighted_mean", "worst", "site", "client", "subgroup", "gap")
 
 
@@ -27,6 +28,9 @@ def describe(parser: Parser) -> None:
         "--metric", action="append", metavar="METRIC", help="may be given again; the tables' first by default"
     )
     parser.add_argument("--from", dest="level", choices=LEVELS, default="pooled", help="whose predictions")
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default="seeds", help="what intervals and p are over (seeds)"
+    )
     add_json(parser)
     add_quiet(parser)
 
@@ -34,15 +38,19 @@ def describe(parser: Parser) -> None:
 def main(options: Options) -> int:
     request = requested.by_name(options)
     from fedsim import report
-    from fedsim.report import few, paired
+    from fedsim.report import few, paired, patients
     from fedsim.report.spec import NAMED
     from fedsim.report.tables import sources
 
     metrics = options.metric or [_first_metric(request)]
     rows = report.read(request.store, request.labels, [*metrics, *few.COLUMNS], [options.level])
-    found = paired.differences(rows, options.axis, options.baseline, metrics, options.level)
+    asked = rows, options.axis, options.baseline, metrics, options.level
     footnotes = sources(rows, request.report_stale)
-    footnotes += paired.too_few(found)
+    if options.interval == "seeds":
+        found, note = paired.differences(*asked), paired.note(rows)
+        footnotes += paired.too_few(found)
+    else:
+        found, note = patients.compared(*asked, options.interval), patients.note(options.interval)
     axes = list(dict.fromkeys(d for run in rows.runs for d in run.cell if d != "seed"))
     named = [options.level] if options.level in NAMED else []
     footnotes += few.note([*few.events(rows, options.level, [*axes, *named], {}).values()])
@@ -52,7 +60,8 @@ def main(options: Options) -> int:
             "axis": options.axis,
             "baseline": options.baseline,
             "from": options.level,
-            "note": paired.note(rows),
+            "interval": options.interval,
+            "note": note,
             "differences": [asdict(d) for d in found],
         }
         output.document(options.out, told | {"footnotes": footnotes})
@@ -66,7 +75,7 @@ def main(options: Options) -> int:
         print(f"{request.sweep.name}: {options.axis} against {options.baseline}", file=options.out)
         output.columns(options.out, lines, head)
         if not options.quiet:
-            print("\n".join(["", paired.note(rows), *footnotes]), file=options.out)
+            print("\n".join(["", note, *footnotes]), file=options.out)
     gone = len(rows.missing) + sum(not run.done and not run.diverged for run in rows.runs)
     if gone:
         print(f"fedsim: {gone} of {len(request.cells)} cells are not done", file=sys.stderr)

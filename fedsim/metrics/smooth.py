@@ -30,10 +30,10 @@ def curve(p: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
       (scores, rising; fitted shares there, within [0, 1]); f64[m] each, m <= `GROUPS`.
     """
     x, point = np.unique(p, return_inverse=True)
-    weight = np.bincount(point, w, len(x))
+    weight: Floats = np.bincount(point, w, len(x)).astype(np.float64)
     if len(x) > GROUPS:
         point = _groups(weight)[point]
-        weight = np.bincount(point, w)
+        weight = np.bincount(point, w).astype(np.float64)
         x = np.bincount(point, w * p) / weight
     return x, _local(x, weight, np.bincount(point, w * y) / weight)
 
@@ -42,7 +42,9 @@ def of_points(x: Floats, weight: Floats, hits: Floats) -> tuple[Floats, Floats]:
     """`curve` of rows put together by score: x [k] rising, their weight > 0, and its part with y = 1."""
     if len(x) > GROUPS:
         group = _groups(weight)
-        x, hits, weight = (np.bincount(group, values) for values in (weight * x, hits, weight))
+        x, hits, weight = (
+            np.bincount(group, values).astype(np.float64) for values in (weight * x, hits, weight)
+        )
         x = x / weight
     return x, _local(x, weight, hits / weight)
 

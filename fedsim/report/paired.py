@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
 from fedsim.report.intervals import OverSeeds, mean_interval
-from fedsim.report.rows import Rows, Value, chosen, observe, plain, redrawn
+from fedsim.report.rows import Key, Rows, Value, chosen, observe, plain, redrawn
 from fedsim.report.spec import NAMED, Level
 
 ALPHA = 0.05  # a corrected p below is marked
@@ -75,6 +75,47 @@ def differences(
     Raises:
       RequestError: an unknown axis, baseline or metric, or no pair of runs with a common seed.
     """
+    compared = against(rows, axis, baseline, metrics, level, where)
+    return holm(list(compared.differences().values()))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared with what.
+
+    dimensions: of a key, the metric and the axis last; values: of every key by seed; base: the key that each
+    choice is held against.
+    """
+
+    dimensions: tuple[str, ...]
+    values: dict[Key, dict[Value, float]]
+    base: dict[Key, Key]
+
+    def differences(self) -> dict[Key, Difference]:
+        """Of all keys whose pairs have values; p-values are not corrected."""
+        found: dict[Key, Difference] = {}
+        for key, base in self.base.items():
+            setting = dict(zip(self.dimensions[:-2], key[:-2], strict=True))
+            difference = paired(self.values[key], self.values[base], setting, str(key[-2]), key[-1])
+            if difference:
+                found[key] = difference
+        require(
+            found,
+            f"no two runs that differ in {self.dimensions[-1]} alone share a seed with a value of both; run "
+            "more seeds, or choose another metric",
+        )
+        return found
+
+
+def against(
+    rows: Rows,
+    axis: str,
+    baseline: str,
+    metrics: Sequence[str],
+    level: Level = "pooled",
+    where: Mapping[str, Any] | None = None,
+) -> Compared:
+    """What `differences` is of. Raises RequestError as it does."""
     where = dict(where or {})
     cells = [run.cell for run in rows.runs if chosen(run, where)]
     axes = list(dict.fromkeys(d for cell in cells for d in cell if d != "seed"))
@@ -84,19 +125,12 @@ def differences(
     if baseline not in values:
         raise RequestError(f"no run has {axis}={baseline}; {nearest(baseline, values)}")
     others = [d for d in axes if d != axis] + ([level] if level in NAMED else [])
-    found = observe(
-        rows, level=level, metrics=metrics, dimensions=(*others, "metric", axis), where=where, at="last"
-    )
-    made = []
-    for (*rest, choice), by_seed in found.items():
-        base = {str(key[-1]): v for key, v in found.items() if list(key[:-1]) == rest}.get(baseline)
-        if str(choice) == baseline or base is None:
-            continue
-        setting = dict(zip(others, rest[:-1], strict=True))
-        if difference := paired(by_seed, base, setting, str(rest[-1]), choice):
-            made.append(difference)
-    require(made, f"no two runs differ in {axis} alone and share a seed with {axis}={baseline}")
-    return holm(made)
+    dimensions = (*others, "metric", axis)
+    found = observe(rows, level=level, metrics=metrics, dimensions=dimensions, where=where, at="last")
+    bases = {key[:-1]: key for key in found if str(key[-1]) == baseline}
+    held = {key: bases[key[:-1]] for key in found if str(key[-1]) != baseline and key[:-1] in bases}
+    require(held, f"no two runs differ in {axis} alone and share a seed with {axis}={baseline}")
+    return Compared(dimensions, found, held)
 
 
 def paired(

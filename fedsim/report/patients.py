@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsim.base import require
 from fedsim.metrics.draws import Ranked
-from fedsim.report.intervals import DRAWS, Interval
+from fedsim.report import paired
+from fedsim.report.intervals import DRAWS, NOTE, Interval
 from fedsim.report.paired import Difference, holm
 from fedsim.report.rows import Key, Rows, Value
-from fedsim.report.spec import TableSpec
+from fedsim.report.seeds import Seeds
+from fedsim.report.spec import Level, TableSpec
 from fedsim.report.stored import Stored, load
 
 Floats = NDArray[np.float64]
@@ -26,6 +29,15 @@ Floats = NDArray[np.float64]
 _KEY = 40_000_000  # of the draws: every table draws the same ones
 _BATCH = 20_000_000  # weights in memory at once
 _DEFINED = 0.9  # share of the draws on which a metric must be defined
+
+
+def note(method: Literal["patients", "both"]) -> str:
+    """What `compared` has found, in a sentence or two."""
+    return (
+        f"Differences of pairs with the same seed: mean, 95 % interval ({NOTE[method]}, paired by patient), "
+        "and p, twice the smaller share of resamples on either side of 0, corrected by Holm within each "
+        "metric. Models stay what they are."
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,43 @@ def _apart(
     data = {seed: at for at, seed in enumerate(dict.fromkeys(drawn[run] for run, _, _ in held))}
     width = 1 + max((int(s.unit.max(initial=0)) for s in held.values()), default=0)
     return {place: replace(s, unit=s.unit + width * data[drawn[place[0]]]) for place, s in held.items()}
+
+
+def compared(
+    rows: Rows,
+    axis: str,
+    baseline: str,
+    metrics: Sequence[str],
+    level: Level = "pooled",
+    method: Literal["patients", "both"] = "patients",
+) -> list[Difference]:
+    """`paired.differences` with intervals and p over patients, or over patients and seeds.
+
+    Raises:
+      RequestError: as `paired.differences` and `drawn` do; or predictions are not of this level.
+    """
+    require(
+        level in ("pooled", "client"),
+        f"intervals over {method} draw stored predictions again, which are pooled or by client, got "
+        f"{level}; compare pooled or client",
+    )
+    pairs = paired.against(rows, axis, baseline, metrics, level)
+    made = pairs.differences()
+    spec = TableSpec(
+        name="compare",
+        title="compare",
+        rows=tuple(d for d in pairs.dimensions if d != "metric"),
+        metrics=tuple(metrics),
+        level=level,
+        interval=method,
+    )
+    base = {key: pairs.base[key] for key in made}
+    seeds = Seeds(rows, spec, pairs.dimensions)
+    cells = {
+        key: {seed: seeds.behind(key)[seed] for seed, value in pairs.values[key].items() if value == value}
+        for key in dict.fromkeys([*base, *base.values()])
+    }
+    return list(differences(made, base, drawn(rows, spec, pairs.dimensions, cells)).values())
 
 
 def _units(held: Sequence[Stored]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

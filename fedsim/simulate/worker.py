@@ -314,7 +314,7 @@ def device_kind() -> str:
     return f"cpu {' '.join(processor())} jaxlib {version('jaxlib')}"
 
 
-MOST_ROOM = 2**15
+MOST_ROOM = 2**15  # rows; beyond, room would cost memory, and compiling costs little beside training
 
 PROGRAMS: dict[Any, Any] = {}
 COMPILED: dict[Any, Any] = {}
@@ -332,7 +332,8 @@ def resident(columns: dict[str, np.ndarray], place: Any) -> dict[str, Any]:
     held = _RESIDENT.get(place)
     if held is None or any(held[0].get(name) is not value for name, value in columns.items()):
         devices = sorted(place.device_set, key=lambda d: d.id)
-        mine = {name: aligned(x) for name, x in columns.items()}
+        on_host = devices[0].platform == "cpu"  # where a column that is aligned need not be copied
+        mine = {name: aligned(x) if on_host or room(len(x)) > len(x) else x for name, x in columns.items()}
         there = [jax.device_put(mine, device, may_alias=True) for device in devices]
         whole = jax.tree.map(
             lambda x, *copies: jax.make_array_from_single_device_arrays(x.shape, place, list(copies)),

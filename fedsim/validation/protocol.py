@@ -63,7 +63,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     choice = choose(fitted, plan.alpha)
     if choice.update is None:
         choice = Choice(None, choice.tests, f"{site.name}: {choice.reason}")
-    crossed = {update.name: _crossed(update, site, plan) for update in fitted[1:]}
+    crossed: dict[str, Floats | None] = {update.name: _crossed(update, site, plan) for update in fitted[1:]}
     unstable = [
         f"{update.name} has no maximum of the likelihood without one fold of the patients, so that it is not "
         "judged; the site has too few for it"

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from fedsim import metrics
+from fedsim import metrics, report
 from fedsim.base import RequestError
-from fedsim.report import patients
+from fedsim.report import paired, patients
 from fedsim.report.intervals import DRAWS
 from fedsim.report.stored import Stored
 from tests.report.made import build, cells
@@ -136,6 +136,29 @@ def test_patients_who_were_drawn_apart_are_drawn_again_apart(put, tmp_path):
         widths[name] = cell.high - cell.low
     # The mean over two samples of patients, and not twice over one.
     assert widths["new"] / widths["same"] == pytest.approx(np.sqrt(0.5), rel=0.08)
+
+
+@pytest.mark.parametrize("method", ["patients", "both"])
+def test_methods_are_compared_as_in_a_table(put, tmp_path, method):
+    """Two others against local: each as in a table of the pair, and p-values corrected over both."""
+    runs = store(put, ("local", "fedavg", "fedprox"))
+    asked = report.read(tmp_path / "store", runs, levels=["pooled"]), "algorithm", "local", ["auroc", "brier"]
+    found = {(d.choice, d.metric): d for d in patients.compared(*asked, method=method)}
+    assert found.keys() == {(a, m) for a in ("fedavg", "fedprox") for m in ("auroc", "brier")}
+    table = build(
+        tmp_path, runs, interval=method, reference={"algorithm": "local"}, metrics=["auroc", "brier"]
+    )
+    shown = {(d.choice, d.metric): d for d in table.differences.values()}
+    for key, difference in found.items():
+        other = shown[key]
+        assert (difference.mean, difference.low, difference.high, difference.p, difference.corrected) == (
+            other.mean, other.low, other.high, other.p, other.corrected
+        )  # fmt: skip
+        assert difference.corrected >= difference.p
+    over_seeds = {(d.choice, d.metric): d for d in paired.differences(*asked)}
+    assert all(found[key].mean == pytest.approx(over_seeds[key].mean) for key in found)
+    with pytest.raises(RequestError, match="pooled or by client, got site"):
+        patients.compared(*asked, level="site", method=method)
 
 
 def test_rows_of_one_patient_are_drawn_together(put, tmp_path):
