@@ -49,6 +49,7 @@ def test_compiled_patients_are_the_host_s(outcome):
     assert differs.mean() < OTHERWISE
 
 
+@pytest.mark.long
 def test_rows_made_in_a_program_are_those_of_the_host():
     """As data.mode=generated makes them."""
     rows = CohortRows(HeartFailure(patients=8000, seed=5, mode="generated"))
