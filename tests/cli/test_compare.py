@@ -28,7 +28,7 @@ def test_json_has_the_test_by_name(fedsim, engine, tiny):
 def test_over_patients_runs_need_predictions(fedsim, engine, tiny):
     assert fedsim("sweep tiny").code == 0
     said = fedsim("compare tiny --baseline local --metric auroc --interval patients")
-    assert said.code == 2 and "kept no predictions; run it with evaluate.predictions=true" in said.err
+    assert said.code == 2 and "run it with evaluate.predictions=true" in said.err
     said = fedsim("compare tiny --baseline local --metric auroc --interval both --from mean")
     assert said.code == 2 and "compare pooled or client" in said.err
 
