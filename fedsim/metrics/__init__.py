@@ -50,7 +50,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +79,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", float, Floats)
 
 HIGHER_IS_BETTER: dict[str, bool] = {
     "auroc": True,
@@ -287,7 +288,7 @@ def detail(name: str) -> bool:
     return name.startswith(NET_BENEFIT) or "_top" in name
 
 
-def badness(name: str, value: float) -> float:
+def badness(name: str, value: Number) -> Number:
     """A number that is smaller the better `value` is: the order behind `worst` and bold print."""
     if name in TARGET:
         return abs(value - TARGET[name])

@@ -72,7 +72,7 @@ def benefit(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
         colour, place = looks[method]
         seeds = np.stack([of for of, _ in found[method].values()])
         top = max(top, float(np.nanmax(seeds, initial=0.0)))
-        ends = [mean_interval(values.tolist(), spec.interval) for values in seeds.T]
+        ends = [mean_interval(values.tolist(), spec.over_seeds) for values in seeds.T]
         look = {"color": colour, "linestyle": LINES[place // len(MARKERS) % len(LINES)]}
         ax.plot(at, [e[0] for e in ends], linewidth=1.6, label=say(method, labels), **look)
         band = [

@@ -148,13 +148,13 @@ def calibration(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
         seeds = list(found[method].values())
         x = np.mean([s.predicted for s in seeds], axis=0)
         shares = [[s.positive[k] for s in seeds] for k in range(spec.bins)]
-        ends = [cut(mean_interval(of_bin, spec.interval), (0.0, 1.0)) for of_bin in shares]
+        ends = [cut(mean_interval(of_bin, spec.over_seeds), (0.0, 1.0)) for of_bin in shares]
         y = [e[0] for e in ends]
         look = {"color": colour, "linestyle": LINES[place // len(MARKERS) % len(LINES)]}
         marker = MARKERS[place % len(MARKERS)]
         at, fits = smoothed(seeds)
         top.plot(at, fits.mean(axis=0), linewidth=1.4, **look)
-        band = [cut(mean_interval(fit.tolist(), spec.interval), (0.0, 1.0)) for fit in fits.T]
+        band = [cut(mean_interval(fit.tolist(), spec.over_seeds), (0.0, 1.0)) for fit in fits.T]
         inner = [
             (a, e[1], e[2]) for a, e in zip(at, band, strict=True) if e[1] is not None and e[2] is not None
         ]

@@ -169,7 +169,7 @@ def looks_of(methods: Sequence[Value], spec: FigureSpec) -> dict[Value, tuple[st
 def ends_in(spec: FigureSpec, values: Sequence[float]) -> Interval:
     """Mean and interval, cut where the metric ends."""
     bounds = RANGE.get(spec.metric, (-math.inf, math.inf))
-    return cut(mean_interval(values, spec.interval), bounds)
+    return cut(mean_interval(values, spec.over_seeds), bounds)
 
 
 def ends_of(interval: Interval, style: str = "+.4f") -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fedsim.metrics import TARGET, badness, direction
+from fedsim.report import patients
 from fedsim.report.drawing import (
     COLOURS,
     GREY,
@@ -23,9 +25,10 @@ from fedsim.report.drawing import (
     numeric,
     seeds_of,
 )
-from fedsim.report.intervals import NOTE, mean_interval
+from fedsim.report.intervals import NOTE, Interval, mean_interval
 from fedsim.report.rows import Key, NoRuns, Rows, Value, observe, options
-from fedsim.report.spec import FigureSpec
+from fedsim.report.seeds import Seeds
+from fedsim.report.spec import FigureSpec, TableSpec
 from fedsim.report.words import say
 
 
@@ -61,13 +64,46 @@ def gains(rows: Rows, spec: FigureSpec) -> dict[tuple[Value, Value], dict[Value,
     return pairs
 
 
+def intervals(
+    rows: Rows, spec: FigureSpec, pairs: Mapping[tuple[Value, Value], Mapping[Value, Any]]
+) -> dict[tuple[Value, Value], Interval]:
+    """{(site, method): mean gain and its ends} of what `gains` has found, sites without a pair left out."""
+    found = {key: [p[2] for p in seeds.values()] for key, seeds in pairs.items() if seeds}
+    if spec.interval == "t" or spec.interval == "bootstrap":
+        return {key: mean_interval(values, spec.over_seeds) for key, values in found.items()}
+    dimensions = (spec.source, spec.by, "metric")
+    table = TableSpec(
+        name=spec.name,
+        title=spec.name,
+        rows=(spec.source, spec.by),
+        metrics=(spec.metric,),
+        level=spec.source,
+        where={k: v for k, v in spec.where.items() if k != spec.by},
+        interval=spec.interval,
+    )
+    seeds = Seeds(rows, table, dimensions)
+    baseline = next(run.label(spec.by) for run in rows.runs if str(run.label(spec.by)) == spec.baseline)
+    cells: dict[Key, dict[Value, str]] = {}
+    for site, method in found:
+        for choice in (method, baseline):
+            key = (site, choice, spec.metric)
+            runs = {s: seeds.behind(key)[s] for s in pairs[site, method]}
+            cells[key] = cells.get(key, {}) | runs
+    draws = {
+        key: replace(drawn, by_seed=badness(spec.metric, drawn.by_seed))
+        for key, drawn in patients.drawn(rows, table, dimensions, cells).items()
+    }
+    made = {}
+    for (site, method), values in found.items():
+        common = list(pairs[site, method])
+        one, base = (draws[site, choice, spec.metric].mean(common) for choice in (method, baseline))
+        made[site, method] = patients.interval(sum(values) / len(values), base - one)
+    return made
+
+
 def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list[str]) -> Drawing:
     pairs = gains(rows, spec)
-    ends = {
-        key: mean_interval([p[2] for p in seeds.values()], spec.interval)
-        for key, seeds in pairs.items()
-        if seeds
-    }
+    ends = intervals(rows, spec, pairs)
     methods = in_plan({method for _, method in pairs}, spec, rows)
     sites = sorted({site for site, _ in pairs}, key=lambda s: (-_mean_gain(s, ends), str(s)))
     sizes = observe(rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=of_baseline(spec))

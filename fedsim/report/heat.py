@@ -54,7 +54,7 @@ def heat(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     across: list[Value] = [m for m in spec.metrics if m in there]
     if spec.x:
         across = in_plan(there, replace(spec, by=spec.x), rows)
-    ends = {key: mean_interval(list(values.values()), spec.interval) for key, values in found.items()}
+    ends = {key: mean_interval(list(values.values()), spec.over_seeds) for key, values in found.items()}
     means = np.array([[ends[d, a][0] if (d, a) in ends else np.nan for a in across] for d in down])
     words = [say(a, labels) for a in across]
     widest = max(0.085 * max(map(len, words)), 0.95)

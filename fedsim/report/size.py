@@ -19,8 +19,8 @@ from fedsim.report.drawing import (
     numeric,
     seeds_of,
 )
-from fedsim.report.gain import gain_words, gains, of_baseline
-from fedsim.report.intervals import NOTE, mean_interval
+from fedsim.report.gain import gain_words, gains, intervals, of_baseline
+from fedsim.report.intervals import NOTE
 from fedsim.report.rows import Rows, observe
 from fedsim.report.spec import FigureSpec
 from fedsim.report.words import say
@@ -28,6 +28,7 @@ from fedsim.report.words import say
 
 def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list[str]) -> Drawing:
     pairs = {key: seeds for key, seeds in gains(rows, spec).items() if seeds}
+    found = intervals(rows, spec, pairs)
     counted = observe(
         rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=of_baseline(spec)
     )
@@ -40,7 +41,7 @@ def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     for method in methods:
         colour, place = looks[method]
         sites = sorted((s for s, m in pairs if m == method), key=lambda s: (mean_size[s], str(s)))
-        ends = [mean_interval([p[2] for p in pairs[s, method].values()], spec.interval) for s in sites]
+        ends = [found[s, method] for s in sites]
         x = [mean_size[s] for s in sites]
         for at, (_, low, high) in zip(x, ends, strict=True):
             if low is not None and high is not None:

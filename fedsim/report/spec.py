@@ -215,6 +215,7 @@ class FigureSpec:
       better than each other; `size`: `gain` by the site's number of test rows.
     by: the dimension that is told apart by colour, or stands down the page.
     level: as in a table; null: `site` for gain and size, else `pooled`.
+    interval: as in a table; over patients of gain and size alone, from client.
     """
 
     name: str
@@ -230,7 +231,7 @@ class FigureSpec:
     level: Level | None = None
     where: dict[str, Any] = field(default_factory=dict)
     title: str | None = None
-    interval: OverSeeds = "t"
+    interval: Method = "t"
 
     def __post_init__(self) -> None:
         one, several = NAMED, ("pooled", "mean", "weighted_mean", "worst")
@@ -258,12 +259,23 @@ class FigureSpec:
             f"figure {self.name}: target is the value that kind=target waits for, got target={self.target} "
             f"with kind={self.kind}; set both or neither",
         )
+        require(
+            self.interval in ("t", "bootstrap") or (self.kind in ("gain", "size") and self.level == "client"),
+            f"figure {self.name}: interval={self.interval} draws the predictions of clients again, got "
+            f"kind={self.kind} from {self.source}; use kind: gain or size with from: client, or interval: t",
+        )
         require(0 < self.most < 1, f"figure {self.name}: most must be in (0, 1), got {self.most}")
         require(2 <= self.bins <= 100, f"figure {self.name}: bins must be in 2 to 100, got {self.bins}")
         require(
             self.level is None or self.level in allowed,
             f"figure {self.name}: from must be one of {', '.join(allowed)}, got {self.level}",
         )
+
+    @property
+    def over_seeds(self) -> OverSeeds:
+        """`interval`, of kinds that take no other."""
+        assert self.interval == "t" or self.interval == "bootstrap"
+        return self.interval
 
     @property
     def source(self) -> Level:

@@ -6,7 +6,8 @@ import pytest
 
 from fedsim import metrics, report
 from fedsim.base import RequestError
-from fedsim.report import paired, patients
+from fedsim.report import gain, paired, patients
+from fedsim.report import spec as declared
 from fedsim.report.intervals import DRAWS
 from fedsim.report.stored import Stored
 from tests.report.made import build, cells
@@ -159,6 +160,37 @@ def test_methods_are_compared_as_in_a_table(put, tmp_path, method):
     assert all(found[key].mean == pytest.approx(over_seeds[key].mean) for key in found)
     with pytest.raises(RequestError, match="pooled or by client, got site"):
         patients.compared(*asked, level="site", method=method)
+
+
+@pytest.mark.parametrize("metric", ["brier", "o_e"])
+def test_gains_of_figures_are_over_patients(put, tmp_path, metric):
+    """As in a table by client, with the sign of an improvement; of a target, how much closer."""
+    runs = []
+    for a, algorithm in enumerate(("local", "fedavg")):
+        for seed in range(2):
+            held = predicted(100 * seed, 1 + a)
+            clients = []
+            for h in ("h0", "h1", "h2"):
+                mine = np.array(WHO) == h
+                found = metrics.evaluate("binary", held["label"][mine], held["score"][mine])
+                clients.append({"group": "client", "name": h, "n": 80} | found)
+            runs.append(put({"algorithm": algorithm, "seed": seed}, clients=clients, predictions=held))
+    spec = declared.FigureSpec(name="f", kind="gain", metric=metric, level="client", interval="patients")
+    rows = report.read(tmp_path / "store", runs, levels=["client"])
+    pairs = gain.gains(rows, spec)
+    ends = gain.intervals(rows, spec, pairs)
+    assert ends.keys() == {(h, "fedavg") for h in ("h0", "h1", "h2")}
+    for (site, _), (mean, low, high) in ends.items():
+        assert mean == pytest.approx(np.mean([p[2] for p in pairs[site, "fedavg"].values()]))
+        assert low < mean < high or metric == "o_e"
+    if metric == "brier":
+        more = {"level": "client", "columns": "client", "metrics": ["brier"], "interval": "patients"}
+        table = build(tmp_path, runs, reference={"algorithm": "local"}, **more)
+        for d in table.differences.values():
+            low, high = ends[d.where["client"], "fedavg"][1:]
+            assert (low, high) == pytest.approx((-d.high, -d.low), abs=1e-12)
+    with pytest.raises(RequestError, match="use kind: gain or size with from: client"):
+        declared.FigureSpec(name="f", kind="gain", interval="patients")
 
 
 def test_rows_of_one_patient_are_drawn_together(put, tmp_path):
