@@ -16,10 +16,7 @@ from fedsim.cohort.course import course, fate
 from fedsim.cohort.draws import draws, name_words
 from fedsim.cohort.patients import Setting, patients
 from fedsim.cohort.population import Cohort
-from fedsim.cohort.table import columns
-
-# Outcomes that no admission after the index has a part in.
-WITHOUT_ADMISSIONS = ("death_1y", "survival", "length_of_stay")
+from fedsim.cohort.table import WITHOUT_ADMISSIONS, columns
 
 
 def generator(cohort: Cohort, xp: Any) -> Callable[[Any, Any], dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedsim.base import nearest, require, to_dict
 from fedsim.cohort import regions
-from fedsim.cohort.course import course
+from fedsim.cohort.course import course, fate
 from fedsim.cohort.draws import draws, name_words
 from fedsim.cohort.patients import Setting, patients
 from fedsim.cohort.records import EPOCH
@@ -80,12 +80,14 @@ class Cohort:
         place = {way: np.float32(value) for way, value in effect.items()}
         return Setting(cfg.selection, place, first, after - first, last)
 
-    def made(self, k: int, start: int, stop: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(`patients`, `course`) of patients start to stop of region `k`."""
+    def made(
+        self, k: int, start: int, stop: int, admissions: bool = True
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(`patients`, `course`) of patients start to stop of region `k`; without admissions, `fate`."""
         index = np.arange(start, stop, dtype=np.uint32)
         drawn = draws(np, self.cfg.seed, name_words(self.regions[k].name), index)
         who = patients(drawn, self.setting(k))
-        return who, course(drawn, self.setting(k), who)
+        return who, (course if admissions else fate)(drawn, self.setting(k), who)
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(region, first patient, one past the last) of all pieces of at most `CHUNK` patients."""

@@ -32,6 +32,8 @@ FEATURES = (
     *("pacemaker", "crt_icd", "length_of_stay"),
 )
 OUTCOMES = ("death_1y", "survival", "readmission_30", "readmission_100", "length_of_stay", "cost")
+# No admission after the index has a part in these, so none is made.
+WITHOUT_ADMISSIONS = ("death_1y", "survival", "length_of_stay")
 # Length of stay is known at the end of the stay only.
 AT_DISCHARGE = ("readmission_30", "readmission_100")
 KNOWN_DAYS = {"death_1y": 365, "readmission_30": 30, "readmission_100": 100, "cost": FIRST_YEAR}
@@ -130,7 +132,7 @@ def table(cohort: Cohort, workers: int | None = None) -> list[Rows]:
     pieces = list(cohort.chunks())
 
     def one(piece: tuple[int, int, int]) -> Rows:
-        who, then = cohort.made(*piece)
+        who, then = cohort.made(*piece, admissions=cfg.outcome not in WITHOUT_ADMISSIONS)
         x, y, known = columns(cfg, who, then, np)
         patient = np.arange(piece[1], piece[2], dtype=np.int64)
         time = then["end"].astype(np.float32) if cfg.outcome == "survival" else None

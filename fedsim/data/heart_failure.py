@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from fedsim.base import RequestError, require, to_dict
 from fedsim.cohort.population import Cohort
 from fedsim.cohort.table import features, table
-from fedsim.config import HeartFailure
+from fedsim.config import NO_PREPROCESS, HeartFailure
 from fedsim.data.cohort_rows import CohortRows
 from fedsim.data.federation import Federation, Kind, fingerprint
 from fedsim.data.names import client_ids
@@ -76,7 +77,9 @@ def heart_failure(cfg: HeartFailure) -> Federation:
 
 
 def _generated(cohort: Cohort) -> Federation:
-    cfg, rows = cohort.cfg, CohortRows(cohort.cfg)
+    cfg = cohort.cfg
+    # How rows are prepared is nothing to who makes them: one program serves all ways.
+    rows = CohortRows(replace(cfg, preprocess=NO_PREPROCESS))
     require(
         cfg.preprocess.impute != "none",
         "data=heart_failure has missing values, and data.preprocess.impute=none leaves them; use "

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="index, union-attr"
 """Tables of the cohort simulator as a federation."""
 
+import pickle
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import pytest
 from fedsim.base import RequestError, build
 from fedsim.cohort import Cohort
 from fedsim.cohort.table import FEATURES, OUTCOMES, features, table
-from fedsim.config import NO_PREPROCESS, HeartFailure, Natural
+from fedsim.config import NO_PREPROCESS, HeartFailure, Natural, Preprocess
 from fedsim.data import describe, load
 from fedsim.data.partition import partitions
 from fedsim.data.preprocess import fit
@@ -156,6 +157,14 @@ def test_pieces_of_made_patients_change_nothing(monkeypatch):
     found = fed.made(np.arange(fed.rows))
     np.testing.assert_array_equal(found["x"], x)
     np.testing.assert_array_equal(found["y"], y)
+
+
+def test_what_makes_patients_can_be_sent_to_workers_and_knows_nothing_of_preprocessing():
+    ranges = Preprocess(standardise=False, ranges={"age": (18, 104)})
+    plain, prepared = (load(replace(SMALL, mode="generated", preprocess=p)) for p in (Preprocess(), ranges))
+    again = pickle.loads(pickle.dumps(plain.generate))
+    assert again == plain.generate == prepared.generate and hash(again) == hash(plain.generate)
+    assert repr(again) == repr(plain.generate) and plain.fingerprint == prepared.fingerprint
 
 
 def test_hundreds_of_hospitals_hold_nothing():

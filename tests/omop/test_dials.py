@@ -21,7 +21,7 @@ LIMITS = (50, 35_000)  # of NT-proBNP's assay, ng/L
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory):
-    """dials -> (rows as made, rows as read): 1,500 patients of Örebro, which has a unit of its own for NT-proBNP."""
+    """dials -> (rows as made, rows as read): 1,500 patients of Örebro, whose NT-proBNP has its own unit."""
 
     @cache
     def both(harmonise=True, **dials):
