@@ -136,5 +136,5 @@ def goodness(name: str, value: Amount) -> Amount:
         return value
     if name == "observed_expected":
         return -abs(value - 1.0)
-    worse: Amount = metrics.badness(name, value)  # type: ignore[assignment, arg-type]
+    worse: Amount = metrics.badness(name, value)
     return -worse
