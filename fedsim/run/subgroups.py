@@ -67,7 +67,12 @@ def _column(federation: Federation, name: str) -> np.ndarray:
     features = list(federation.features)
     known = [*federation.kept, *features]
     require(
-        name in features and federation.columns is not None,
+        name not in features or federation.columns is not None,
+        f"evaluate.groups: rows that are generated are not kept, so {name!r} cannot tell them apart; use "
+        "data.mode=resident",
+    )
+    require(
+        name in features,
         f"evaluate.groups: {name!r} is neither a feature nor a column that data.keep keeps; "
         f"{nearest(name, known) or 'rows that are generated have no groups'}",
     )

@@ -6,6 +6,8 @@ import pytest
 
 from fedsim import config, metrics
 from fedsim.base import RequestError
+from fedsim.config import HeartFailure
+from fedsim.data import load
 from fedsim.data.federation import gather
 from fedsim.plan import Cell
 from fedsim.run import run_experiments, subgroups
@@ -60,6 +62,12 @@ def test_what_cannot_be_grouped_is_refused(federation, wanted, words):
         many = {"x": np.arange(40, dtype=np.float32)[:, None], "y": np.arange(40, dtype=np.int32) % 2}
         about = {"kind": "binary", "classes": 2, "features": ("x",), "licence": "-", "source": "test"}
         subgroups.check({"x": []}, gather(["a"] * 40, many, **about))
+
+
+def test_rows_that_are_generated_have_no_groups():
+    made = load(HeartFailure(patients=60, mode="generated"))
+    with pytest.raises(RequestError, match=r"generated are not kept, so 'male' cannot.*data.mode=resident"):
+        subgroups.check({"male": []}, made)
 
 
 @pytest.mark.parametrize("cuts", ["old", [3, 2], [1, 1], [True]])
