@@ -31,6 +31,12 @@ def describe(parser: Parser) -> None:
     parser.add_argument(
         "--interval", choices=INTERVALS, default="seeds", help="what intervals and p are over (seeds)"
     )
+    parser.add_argument(
+        "--ends",
+        choices=("percentile", "bca"),
+        default="percentile",
+        help="of intervals over patients: percentiles of resamples, or corrected for bias and skewness",
+    )
     add_json(parser)
     add_quiet(parser)
 
@@ -45,12 +51,15 @@ def main(options: Options) -> int:
     metrics = options.metric or [_first_metric(request)]
     rows = report.read(request.store, request.labels, [*metrics, *few.COLUMNS], [options.level])
     asked = rows, options.axis, options.baseline, metrics, options.level
+    if options.ends == "bca" and options.interval != "patients":
+        raise RequestError(f"--ends bca is of --interval patients, got --interval {options.interval}; set it")
     footnotes = sources(rows, request.report_stale)
     if options.interval == "seeds":
         found, note = paired.differences(*asked), paired.note(rows)
         footnotes += paired.too_few(found)
     else:
-        found, note = patients.compared(*asked, options.interval), patients.note(options.interval)
+        over = options.interval, options.ends
+        found, note = patients.compared(*asked, *over), patients.note(*over)
     axes = list(dict.fromkeys(d for run in rows.runs for d in run.cell if d != "seed"))
     named = [options.level] if options.level in NAMED else []
     footnotes += few.note([*few.events(rows, options.level, [*axes, *named], {}).values()])

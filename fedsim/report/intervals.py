@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 OverSeeds = Literal["t", "bootstrap"]
 Method = Literal["t", "bootstrap", "patients", "both"]
+Ends = Literal["percentile", "bca"]
 Interval = tuple[float, float | None, float | None]  # mean, low, high
 RESAMPLES = 10_000
 DRAWS = 2_000  # of patients
@@ -24,7 +25,13 @@ NOTE: dict[Method, str] = {
     "both": f"percentile bootstrap over patients within clients and over seeds, {DRAWS:,} resamples of "
     "predictions",
 }
+BCA = NOTE["patients"].replace("percentile bootstrap", "bias-corrected and accelerated bootstrap")
 STRATIFIED = f"stratified {NOTE['bootstrap']}"
+
+
+def described(method: Method, ends: Ends) -> str:
+    """What intervals are."""
+    return BCA if ends == "bca" else NOTE[method]
 
 
 def mean_interval(values: Sequence[float], method: OverSeeds) -> Interval:

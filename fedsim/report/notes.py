@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedsim.metrics import TARGET, direction
 from fedsim.report import few
-from fedsim.report.intervals import NOTE, STRATIFIED
+from fedsim.report.intervals import STRATIFIED, described
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
 from fedsim.report.rows import Key, Rows, keeper, redrawn
@@ -49,7 +49,7 @@ def notes(
     number = f"{most} seed{'s' if most != 1 else ''}"
     if spec.strata:
         number = f"{most} runs"
-    how = STRATIFIED if spec.strata else NOTE[spec.interval]
+    how = STRATIFIED if spec.strata else described(spec.interval, spec.ends)
     number = f"up to {number} (the count in round brackets)" if len(counts) > 1 else number
     again = "the training, on the same split" if _one_split(rows, spec) else "the split and the training"
     luck = f"Seeds repeat {again}"

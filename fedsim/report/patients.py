@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fedsim.base import require
 from fedsim.metrics.draws import Ranked
-from fedsim.report import paired
-from fedsim.report.intervals import DRAWS, NOTE, Interval
+from fedsim.report import bca, paired
+from fedsim.report.intervals import DRAWS, Ends, Interval, described
 from fedsim.report.paired import Difference, holm
 from fedsim.report.rows import Key, Rows, Value
 from fedsim.report.seeds import Seeds
@@ -31,23 +31,26 @@ _BATCH = 20_000_000  # weights in memory at once
 _DEFINED = 0.9  # share of the draws on which a metric must be defined
 
 
-def note(method: Literal["patients", "both"]) -> str:
+def note(method: Literal["patients", "both"], ends: Ends = "percentile") -> str:
     """What `compared` has found, in a sentence or two."""
     return (
-        f"Differences of pairs with the same seed: mean, 95 % interval ({NOTE[method]}, paired by patient), "
-        "and p, twice the smaller share of resamples on either side of 0, corrected by Holm within each "
-        "metric. Models stay what they are."
+        f"Differences of pairs with the same seed: mean, 95 % interval ({described(method, ends)}, paired by "
+        "patient), and p, twice the smaller share of resamples on either side of 0, corrected by Holm within "
+        "each metric. Models stay what they are."
     )
 
 
 @dataclass(frozen=True)
 class Drawn:
     """by_seed: f64[draws, S], a cell's metric for each of its seeds on each draw, nan where undefined; both:
-    whether seeds are drawn, too."""
+    whether seeds are drawn, too; left: f64[m, S], the metric without each group of patients, and strata:
+    i64[m], whose they are, where ends are corrected by these."""
 
     seeds: tuple[Value, ...]
     by_seed: Floats
     both: bool
+    left: Floats | None = None
+    strata: NDArray[np.int64] | None = None
 
     def mean(self, seeds: Sequence[Value]) -> Floats:
         """Over `seeds`; where seeds are drawn too, over as many drawn ones."""
@@ -58,6 +61,17 @@ class Drawn:
             chosen = np.take_along_axis(chosen, at, axis=1)
         found: Floats = chosen.mean(axis=1)
         return found
+
+    def without(self, seeds: Sequence[Value]) -> Floats | None:
+        """Over `seeds`, without each group of patients."""
+        if self.left is None:
+            return None
+        found: Floats = self.left[:, [self.seeds.index(s) for s in seeds]].mean(axis=1)
+        return found
+
+    def interval(self, mean: float, seeds: Sequence[Value]) -> Interval:
+        """Around `mean`, the metric's over `seeds`."""
+        return interval(mean, self.mean(seeds), self.without(seeds), self.strata)
 
 
 def drawn(
@@ -95,32 +109,53 @@ def drawn(
     at_unit = {place: np.searchsorted(units, s.unit) for place, s in held.items()}
     found = {place: {m: np.empty(DRAWS, np.float64) for m in names} for place, names in wanted.items()}
     most = max((len(s.unit) for s in held.values()), default=1)
-    first = 0
-    for counts in _resamples(stratum, max(1, min(DRAWS, _BATCH // max(most, len(units), 1)))):
-        for place, stored in held.items():
-            w = counts[:, at_unit[place]]
-            if stored.weight is not None:
-                w = w * stored.weight
-            for name, values in evaluate(stored, w, tuple(wanted[place])).items():
-                found[place][name][first : first + len(counts)] = values
-        first += len(counts)
+    batch = max(1, min(DRAWS, _BATCH // max(most, len(units), 1)))
+
+    def fill(into: dict[tuple[str, str, str | None], dict[str, Floats]], drawn: Iterator[Floats]) -> None:
+        first = 0
+        for counts in drawn:
+            for place, stored in held.items():
+                w = counts[:, at_unit[place]]
+                if stored.weight is not None:
+                    w = w * stored.weight
+                for name, values in evaluate(stored, w, tuple(wanted[place])).items():
+                    into[place][name][first : first + len(counts)] = values
+            first += len(counts)
+
+    fill(found, _resamples(stratum, batch))
+    left: dict[tuple[str, str, str | None], dict[str, Floats]] = {}
+    strata = None
+    if spec.ends == "bca":
+        group = bca.groups(stratum)
+        strata = stratum[np.unique(group, return_index=True)[1]]
+        left = {p: {m: np.empty(len(strata), np.float64) for m in names} for p, names in wanted.items()}
+        fill(left, _without(group, batch))
     metric = dimensions.index("metric")
     return {
         key: Drawn(
             tuple(cells[key]),
             np.stack([found[place][str(key[metric])] for place in places[key]], axis=1),
             spec.interval == "both",
+            np.stack([left[p][str(key[metric])] for p in places[key]], axis=1) if left else None,
+            strata,
         )
         for key in cells
         if places[key]
     }
 
 
-def interval(mean: float, values: Floats) -> Interval:
-    """The percentile interval of draws around `mean`; no ends where the metric is undefined on many."""
+def interval(
+    mean: float, values: Floats, left: Floats | None = None, strata: NDArray[np.int64] | None = None
+) -> Interval:
+    """The percentile interval of draws around `mean`, or, with what is `left` without each group of patients,
+    the corrected one; no ends where the metric is undefined on many, or without some group."""
     defined = values[~np.isnan(values)]
     if len(defined) < _DEFINED * len(values):
         return mean, None, None
+    if left is not None and strata is not None:
+        # A stratum that is not judged moves nothing, and has no say.
+        low, high = (np.nan, np.nan) if np.isnan(left).any() else bca.ends(mean, defined, left, strata)
+        return (mean, None, None) if np.isnan(low) else (mean, float(low), float(high))
     low, high = np.quantile(defined, [0.025, 0.975])
     return mean, float(low), float(high)
 
@@ -139,8 +174,12 @@ def differences(
     for key, difference in made.items():
         one, other = draws[key], draws[base[key]]
         common = [s for s in one.seeds if s in other.seeds]
-        values = one.mean(common) - other.mean(common)
-        _, low, high = interval(difference.mean, values)
+        values, (mine, theirs) = (
+            one.mean(common) - other.mean(common),
+            (x.without(common) for x in (one, other)),
+        )
+        left = None if mine is None or theirs is None else mine - theirs
+        _, low, high = interval(difference.mean, values, left, one.strata)
         sides = [(1 + int(side.sum())) / (1 + len(values)) for side in (values <= 0, values >= 0)]
         p = None if low is None else min(1.0, 2 * min(sides))
         found[key] = replace(difference, low=low, high=high, p=p, corrected=None)
@@ -167,6 +206,7 @@ def compared(
     metrics: Sequence[str],
     level: Level = "pooled",
     method: Literal["patients", "both"] = "patients",
+    ends: Ends = "percentile",
 ) -> list[Difference]:
     """`paired.differences` with intervals and p over patients, or over patients and seeds.
 
@@ -187,6 +227,7 @@ def compared(
         metrics=tuple(metrics),
         level=level,
         interval=method,
+        ends=ends,
     )
     base = {key: pairs.base[key] for key in made}
     seeds = Seeds(rows, spec, pairs.dimensions)
@@ -220,6 +261,13 @@ def _resamples(stratum: NDArray[np.int64], batch: int) -> Iterator[NDArray[np.fl
             at = starts + (rng.random(len(stratum)) * sizes).astype(np.int64)
             row[order] = np.bincount(at, minlength=len(stratum))
         yield counts
+
+
+def _without(group: NDArray[np.int64], batch: int) -> Iterator[Floats]:
+    """f64[batch, units]: 1, and 0 for the units of one group after the other."""
+    count = int(group.max(initial=-1)) + 1
+    for first in range(0, count, batch):
+        yield (group != np.arange(first, min(first + batch, count))[:, None]).astype(np.float64)
 
 
 # --- metrics of many draws at once ----------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fedsim.base import nearest
 from fedsim.metrics import direction
-from fedsim.report.intervals import NOTE, OverSeeds
+from fedsim.report.intervals import NOTE, OverSeeds, described
 from fedsim.report.paired import ALPHA, DRAWS, EXACT, Difference, holm, paired, too_few
 from fedsim.report.rows import Key, NoRuns, Value
 from fedsim.report.spec import TableSpec
@@ -96,7 +96,7 @@ def notes(spec: TableSpec, labels: Mapping[str, str], found: Mapping[Key, Differ
     if spec.interval in ("patients", "both"):
         return [
             f"Δ: mean difference to {say(axis, labels)} {say(value, labels)} on common seeds, with its 95 % "
-            f"interval ({NOTE[spec.interval]}, the same for both) in place of the mean's. "
+            f"interval ({described(spec.interval, spec.ends)}, the same for both) in place of the mean's. "
             f"{SURE} p < {ALPHA:g}, p being twice the smaller share of resamples on either side of 0, "
             "corrected by Holm within each metric.",
             *verdicts,

@@ -33,7 +33,7 @@ import yaml
 
 from fedsim.base import build, require
 from fedsim.metrics import direction
-from fedsim.report.intervals import Method, OverSeeds
+from fedsim.report.intervals import Ends, Method, OverSeeds
 
 # Dimensions found inside a run; all others are choices of the sweep or options of the run.
 NAMED = ("site", "client", "subgroup", "gap")  # levels with a row for each of several names
@@ -110,7 +110,8 @@ class TableSpec:
     reference: `{dimension: value}`; cells with another value of it show the difference to the one with this,
       paired by seed.
     interval: over seeds, by Student's t or the bootstrap; over patients, by the bootstrap of stored
-      predictions (pooled or by client, at the last round); or over both.
+      predictions (pooled or by client, at the last round); or over both. ends: of intervals over patients:
+      percentiles of the draws, or corrected for bias and skewness (`fedsim.report.bca`).
     verdict: with a reference, `gains`, `loses` or `not shown` behind each difference, by its interval.
     strata: choices of the sweep over which a cell takes the mean, each value with equal weight; intervals
       then draw seeds again within each (interval: bootstrap).
@@ -130,6 +131,7 @@ class TableSpec:
     best: Literal["column", "row", "none"] = "column"
     mark: str = "†"
     interval: Method = "t"
+    ends: Ends = "percentile"
     band: float | dict[str, float] | None = None
     published: tuple[Published, ...] = ()
     reference: dict[str, Any] = field(default_factory=dict)
@@ -176,6 +178,11 @@ class TableSpec:
             or (self.interval in ("t", "bootstrap") and not (self.over or self.strata or self.reference)),
             f"table {self.name}: shapley takes interval: t or bootstrap, and no over, strata or reference; "
             "leave these out",
+        )
+        require(
+            self.ends == "percentile" or self.interval == "patients",
+            f"table {self.name}: ends={self.ends} are of interval: patients, got interval={self.interval}; "
+            "set ends: percentile",
         )
         over_patients = self.interval in ("patients", "both")
         require(

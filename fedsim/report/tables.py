@@ -184,7 +184,7 @@ def _cell(
     defined = {seed: v for seed, v in values.items() if v == v}
     ends: Interval | None = interval(defined, spec) if defined else None
     if ends and draws:
-        ends = patients.interval(ends[0], draws.mean(list(defined)))
+        ends = draws.interval(ends[0], list(defined))
     inside = cut(ends, _bounds(spec, metric)) if ends else None
     mean, low, high = inside or (None, None, None)
     return Cell(

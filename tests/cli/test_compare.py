@@ -31,6 +31,8 @@ def test_over_patients_runs_need_predictions(fedsim, engine, tiny):
     assert said.code == 2 and "run it with evaluate.predictions=true" in said.err
     said = fedsim("compare tiny --baseline local --metric auroc --interval both --from mean")
     assert said.code == 2 and "compare pooled or client" in said.err
+    said = fedsim("compare tiny --baseline local --metric auroc --ends bca")
+    assert said.code == 2 and "--ends bca is of --interval patients, got --interval seeds" in said.err
 
 
 def test_what_is_missing_or_wrong_is_told(fedsim, engine, tiny):
