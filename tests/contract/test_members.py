@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from fedsim.base import GROUPS
-from tests.contract import members
+from tests.contract import members, sources
 from tests.contract.members import Law
 
 KITS: dict[str, dict[str, Law]] = {
     "task": members.TASKS,
     "topology": members.TOPOLOGIES,
     "system": members.SYSTEMS,
-    "data": members.SOURCES,
+    "data": sources.SOURCES,
 }
 LAWS = {f"{group}, {name}": law for group, laws in KITS.items() for name, law in laws.items()}
 
