@@ -108,6 +108,13 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
         "outcome": about.outcome,
         "rows": "run" if about.inside else "file",
     }
+    if about.timed:
+        values = _timed(values, options.run, about.horizon, about.linear)
+    else:
+        require(
+            values.get("horizon") is None,
+            f"run {options.run} is of an outcome with two classes, which has no horizon; leave horizon out",
+        )
     if not about.linear:
         values.setdefault("updates", ["keep", "intercept", "slope"])
     plan = build(ValidationPlan, {**values, **fixed})
@@ -133,6 +140,20 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
     print(f"plan {path}, SHA-256 {found}", file=options.out)
     print(_looked(options.site, note), file=options.out)
     return SUCCESS
+
+
+def _timed(values: dict[str, Any], run: str, horizon: float | None, linear: bool) -> dict[str, Any]:
+    """What a plan of times to an event has unless it is said otherwise."""
+    from fedsim.config.validation import TIMED_MEASURES, TIMED_ORDER
+
+    updates = list(TIMED_ORDER) if linear else ["keep", "baseline", "slope"]
+    found = {"metrics": list(TIMED_MEASURES), "updates": updates, "adapt": False, "horizon": horizon}
+    found |= values
+    require(
+        found["horizon"] is not None,
+        f"run {run} is of times to an event, which are judged by a horizon; set horizon=..., in their unit",
+    )
+    return found
 
 
 def _looked(site: str, note: dict[str, Any]) -> str:
@@ -237,7 +258,9 @@ def show(out: IO[str], found: dict[str, Any], number: int, attempts: int, quiet:
     """An attempt in words and columns."""
     site, choice = found["site"], found["choice"]
     head = f"attempt {found['attempt']} ({number} of {attempts} at {site})"
-    print(f"{head}: {found['n']} rows, {found['events']} of {found['plan']['outcome']}", file=out)
+    horizon = found["plan"].get("horizon")
+    by = "" if horizon is None else f" by {horizon:g}"
+    print(f"{head}: {found['n']} rows, {found['events']} of {found['plan']['outcome']}{by}", file=out)
     print(f"plan {found['plan_sha256'][:16]}, {_looked(site, found['plan_note'])}", file=out)
     print(f"closed test: {choice['update'] or 'no choice'}, since {choice['reason']}", file=out)
     if quiet:

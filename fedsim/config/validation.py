@@ -7,7 +7,7 @@ from typing import Literal
 
 from fedsim.base import require
 
-Update = Literal["keep", "intercept", "slope", "refit"]
+Update = Literal["keep", "intercept", "baseline", "slope", "refit"]
 MEASURES = (
     "auroc",
     "auprc",
@@ -17,8 +17,13 @@ MEASURES = (
     "calibration_slope",
     "observed_expected",
     "net_benefit",
+    "ici",
+    *(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in (1, 5, 10)),
 )
 ORDER: tuple[Update, ...] = ("keep", "intercept", "slope", "refit")
+# Of times to an event, by a horizon.
+TIMED_MEASURES = ("c_index", "uno_c", "auc_t", "brier_t", "ibs", "observed_expected", "ici", "net_benefit")
+TIMED_ORDER: tuple[Update, ...] = ("keep", "baseline", "slope", "refit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,8 @@ class ValidationPlan:
     """How a stored model is judged at a site that had no part in its training.
 
     run, model_sha256, site, outcome: what is judged, where, and by which label.
+    horizon: of times to an event, in their unit: follow-up counts up to there, and risks are of an event by
+      then; null: the outcome has two classes.
     rows: `run`, the site's rows in the run's own data; `file`, a table that is named when it is read.
     metrics: of the frozen model and of its updates, the first being the main one. thresholds: of risk, for
       net_benefit.
@@ -58,10 +65,12 @@ class ValidationPlan:
     seed: int = 0
     adapt: bool = True
     ridge: float = 1.0
+    horizon: float | None = None
 
     def __post_init__(self) -> None:
+        measures, order = (MEASURES, ORDER) if self.horizon is None else (TIMED_MEASURES, TIMED_ORDER)
         for name in self.metrics:
-            require(name in MEASURES, f"metrics must be of {', '.join(MEASURES)}; got {name!r}")
+            require(name in measures, f"metrics must be of {', '.join(measures)}; got {name!r}")
         require(self.metrics, "metrics must name one at least, got none")
         repeated = len(set(self.metrics)) < len(self.metrics)
         require(not repeated, f"metrics must differ, got {', '.join(self.metrics)}")
@@ -76,11 +85,20 @@ class ValidationPlan:
             f"thresholds={list(risks)}",
         )
         require(
-            self.updates == tuple(u for u in ORDER if u in self.updates) and self.updates[:1] == ("keep",),
-            f"updates must be of {', '.join(ORDER)} in this order, keep among them, got {list(self.updates)}",
+            self.updates == tuple(u for u in order if u in self.updates) and self.updates[:1] == ("keep",),
+            f"updates must be of {', '.join(order)} in this order, keep among them, got {list(self.updates)}",
         )
         require(0 < self.alpha < 1, f"alpha must be in (0, 1), got {self.alpha}")
         require(100 <= self.bootstrap <= 100_000, f"bootstrap must be in [100, 100000], got {self.bootstrap}")
         require(2 <= self.folds <= 100, f"folds must be in [2, 100], got {self.folds}")
         require(0 <= self.seed < 2**63, f"seed must be in [0, 2^63), got {self.seed}")
         require(0 <= self.ridge < float("inf"), f"ridge must be in [0, inf), got {self.ridge}")
+        require(
+            self.horizon is None or 0 < self.horizon < float("inf"),
+            f"horizon must be in (0, inf), or null, got {self.horizon}",
+        )
+        require(
+            self.horizon is None or not self.adapt,
+            "adapt=true is of outcomes with two classes: regions' own baseline hazards have no menu yet; set "
+            "adapt=false",
+        )

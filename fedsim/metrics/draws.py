@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 _BLOCK = 1 << 17  # weights at once: 1 MB
+_FEWEST = 4  # draws at once, that what belongs to the rows is not read anew for each
 _STEPS = 12  # of Newton's method; from the fit to all rows three or four are enough
 _NEAR = 1e-6  # a step below it is the last one: convergence is quadratic, so that the next is below 1e-11
 _CAPACITY = tuple(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in decisions.CAPACITIES)
@@ -58,7 +59,7 @@ class Ranked:
         if not (len(self._p) and np.isfinite(self._p).all()):
             return found
         table = np.stack(list(parts.values()), axis=1) if parts else None
-        step = max(1, _BLOCK // len(self._p))
+        step = max(_FEWEST, _BLOCK // len(self._p))
         for first in range(0, len(w), step):
             block = np.take(w[first : first + step], self._order, axis=1)
             made = self._block(block, rest)

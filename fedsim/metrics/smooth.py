@@ -6,6 +6,8 @@ Steyerberg, "The Integrated Calibration Index (ICI)", Statistics in Medicine 201
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,23 +32,25 @@ def curve(p: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
       (scores, rising; fitted shares there, within [0, 1]); f64[m] each, m <= `GROUPS`.
     """
     x, point = np.unique(p, return_inverse=True)
-    weight: Floats = np.bincount(point, w, len(x)).astype(np.float64)
+    weight: Floats = np.asarray(np.bincount(point, w, len(x)), np.float64)
     if len(x) > GROUPS:
         point = _groups(weight)[point]
-        weight = np.bincount(point, w).astype(np.float64)
-        x = np.bincount(point, w * p) / weight
-    return x, _local(x, weight, np.bincount(point, w * y) / weight)
+        weight = _sums(point, w)
+        x = _sums(point, w * p) / weight
+    return x, _local(x, weight, _sums(point, w * y) / weight)
 
 
 def of_points(x: Floats, weight: Floats, hits: Floats) -> tuple[Floats, Floats]:
     """`curve` of rows put together by score: x [k] rising, their weight > 0, and its part with y = 1."""
     if len(x) > GROUPS:
         group = _groups(weight)
-        x, hits, weight = (
-            np.bincount(group, values).astype(np.float64) for values in (weight * x, hits, weight)
-        )
-        x = x / weight
+        mass, hits, weight = (_sums(group, values) for values in (weight * x, hits, weight))
+        x = mass / weight
     return x, _local(x, weight, hits / weight)
+
+
+def _sums(group: NDArray[Any], values: Floats) -> Floats:
+    return np.asarray(np.bincount(group, values), np.float64)
 
 
 def _groups(weight: Floats) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from fedsim.base import FedsimError, nearest, require
-from fedsim.config import Experiment, Table
+from fedsim.config import Cox, Experiment, Table
 from fedsim.data.federation import Federation
 from fedsim.data.preprocess import Constants
 from fedsim.environment import prepare
@@ -80,7 +80,11 @@ def read(store: ResultStore, run: str, site: str, table: str | None = None) -> F
         )
         patient = where.columns.get("patient")
         y = where.columns["y"][chosen].astype(np.float64)
-        return Rows(name, raw, x, y, model.score(x), None if patient is None else patient[chosen])
+        time = where.times_of(chosen)
+        return Rows(
+            name, raw, x, y, model.score(x), None if patient is None else patient[chosen],
+            None if time is None else time.astype(np.float64),
+        )  # fmt: skip
 
     judged = made(site, outside, rows)
     if table is None:
@@ -104,13 +108,16 @@ def read(store: ResultStore, run: str, site: str, table: str | None = None) -> F
 
 class Subject(NamedTuple):
     """What a plan must know of a run. inside: whether the site lies in the run's data, outside its training;
-    judged: whether the run stored metrics there; linear: whether its model can be fitted again."""
+    judged: whether the run stored metrics there; linear: whether its model can be fitted again; timed:
+    whether it is of times to an event, and horizon: by when the run judged them."""
 
     model_sha256: str
     outcome: str
     inside: bool
     judged: bool
     linear: bool
+    timed: bool
+    horizon: float | None
 
 
 def subject(store: ResultStore, run: str, site: str) -> Subject:
@@ -135,6 +142,8 @@ def subject(store: ResultStore, run: str, site: str) -> Subject:
         inside=inside,
         judged=inside and _stored_there(manifest, site),
         linear=model.weights is not None,
+        timed=federation.kind == "survival",
+        horizon=experiment.evaluate.horizon,
     )
 
 
@@ -145,6 +154,8 @@ def _stored_there(manifest: dict[str, Any], site: str) -> bool:
 
 def outcome(federation: Federation) -> str:
     """The label by its classes."""
+    if federation.kind == "survival":
+        return "an event"
     return f"{federation.labels[1]} against {federation.labels[0]}" if federation.labels else "1 against 0"
 
 
@@ -159,15 +170,21 @@ def _sources(store: ResultStore, run: str) -> tuple[Experiment, Federation, list
         "be repeated; bring the file back as it was, or train again",
     )
     federation, _ = sources.split(experiment)
-    _check(federation, run)
+    _check(experiment, federation, run)
     return experiment, federation, sources.lanes(experiment)
 
 
-def _check(federation: Federation, run: str) -> None:
+def _check(experiment: Experiment, federation: Federation, run: str) -> None:
+    timed = federation.kind == "survival"
     require(
-        federation.kind == "binary",
+        timed or federation.kind == "binary",
         f"run {run} predicts a label of kind {federation.kind}, and validation has updates and tests for two "
-        "classes only; take a label with two, such as death within a year",
+        "classes and for times to an event; take a label with two, such as death within a year",
+    )
+    require(
+        not timed or isinstance(experiment.task, Cox),
+        f"run {run} has task={experiment.task.name}, whose hazard is known at its own horizon alone, and the "
+        "events that were to be expected take it at every time; train with task=cox",
     )
     require(
         federation.columns is not None and len(federation.shape) == 1 and bool(federation.features),
@@ -245,6 +262,7 @@ def _model(
     arrays = store.model(run)
     lead = "" if fold is None else f"fold_{fold}/"
     mine = {name.removeprefix(lead): value for name, value in arrays.items() if name.startswith(lead)}
+    mine = {name: value for name, value in mine.items() if not name.startswith("baseline/")}
     return network(experiment, federation, mine, run)
 
 
@@ -256,8 +274,11 @@ def _same(store: ResultStore, run: str, fold: int, site: str, rows: np.ndarray, 
     whose = zip(stored["replica"], stored["client"], strict=True)
     mine = [i for i, one in enumerate(whose) if one == (fold, site)]
     known = {stored["row"][i]: stored["score"][i] for i in mine}
-    risks = zip(rows.tolist(), special.expit(judged.lp).tolist(), strict=True)
-    worst = max((abs(risk - known[row]) for row, risk in risks if row in known), default=0.0)
+    score = special.expit(judged.lp) if judged.time is None else judged.lp
+    risks = zip(rows.tolist(), score.tolist(), strict=True)
+    worst = max(
+        (abs(risk - known[row]) / (1 + abs(risk)) for row, risk in risks if row in known), default=0.0
+    )
     require(
         worst <= CLOSE,
         f"run {run} judged {site} by another model than the one it stores: risks differ by up to "

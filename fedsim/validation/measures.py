@@ -85,10 +85,10 @@ def measure(
       names: of `config.validation.MEASURES`; net_benefit becomes one entry per threshold.
       weights: [n], how often each row counts.
     """
-    wanted = _wanted(names, thresholds)
-    full = not {*wanted.values()} <= {*metrics.names("binary", full=False)}
+    called = wanted(names, thresholds)
+    full = not {*called.values()} <= {*metrics.names("binary", full=False)}
     known = metrics.evaluate("binary", y, special.expit(lp), weights, full=full, thresholds=thresholds)
-    return {name: known[asked] for name, asked in wanted.items()}
+    return {name: known[asked] for name, asked in called.items()}
 
 
 def replicates(
@@ -100,19 +100,19 @@ def replicates(
 ) -> dict[Key, dict[str, Floats]]:
     """What `measure` finds of several models' linear predictors [n], on every replicate: f64[replicates], nan
     where undefined."""
-    wanted = _wanted(names, thresholds)
+    called = wanted(names, thresholds)
     ranked = {key: Ranked(y, special.expit(lp)) for key, lp in lps.items()}
     made: dict[Key, list[dict[str, Floats]]] = {key: [] for key in lps}
     for block in drawn.blocks():
         for key, one in ranked.items():
-            made[key].append(one.evaluate(block, tuple(wanted.values())))
+            made[key].append(one.evaluate(block, tuple(called.values())))
     return {
-        key: {name: np.concatenate([part[asked] for part in parts]) for name, asked in wanted.items()}
+        key: {name: np.concatenate([part[asked] for part in parts]) for name, asked in called.items()}
         for key, parts in made.items()
     }
 
 
-def _wanted(names: Sequence[str], thresholds: Sequence[float]) -> dict[str, str]:
+def wanted(names: Sequence[str], thresholds: Sequence[float]) -> dict[str, str]:
     """name -> what `fedsim.metrics` calls it."""
     found: dict[str, str] = {}
     for name in names:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import special
@@ -13,49 +11,27 @@ from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
 from fedsim.metrics.draws import Ranked
-from fedsim.validation import adapting, case_mix, measures
+from fedsim.validation import adapting, case_mix, differences, measures, timed
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
+from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_rows
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.updates import Choice, Updated, choose, estimates, fit_update
 
-ENOUGH = 100  # events, and as many without, for a validation (Collins et al., Statistics in Medicine 2016)
 PER_COEFFICIENT = 10  # events, to fit all coefficients again
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a validation found. Tables are lists of mappings of one set of keys.
-
-    metrics: update, fitted (`frozen` model, or `crossed`: every patient judged by an update fitted without
-      them), metric, value, low, high. updates: update, term, frozen, value, low, high, estimated.
-    case_mix: quantity, development, outside, value (a difference if nothing else is said), low, high.
-    features: feature, development, outside, difference, low, high,
-      missing_development, missing_outside. adaptation: `adapting.adaptations`.
-    """
-
-    n: int
-    events: int
-    choice: Choice
-    metrics: list[Row]
-    updates: list[Row]
-    case_mix: list[Row]
-    features: list[Row]
-    adaptation: list[Row]
-    unknown: dict[str, int]
-    warnings: list[str]
 
 
 def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     """Carry out a plan.
 
     Raises:
-      RequestError: fewer than 10 events, or 10 without, at the site; or a plan that refits a network.
+      RequestError: fewer than 10 events, or 10 without where the outcome has two classes, at the site; or a
+        plan that refits a network.
     """
     site = frozen.site
+    if site.time is not None:
+        return timed.evaluate(frozen, plan)
     events = int(site.y.sum())
     _check(frozen, plan, events)
     drawn = Bootstrap(site.y.size, site.patient, plan.bootstrap, plan.seed, site.name)
@@ -63,7 +39,10 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     choice = choose(fitted, plan.alpha)
     if choice.update is None:
         choice = Choice(None, choice.tests, f"{site.name}: {choice.reason}")
-    crossed: dict[str, Floats | None] = {update.name: _crossed(update, site, plan) for update in fitted[1:]}
+    crossed: dict[str, Floats | None] = {}
+    for update in fitted[1:]:
+        crossed[update.name] = _crossed(update, site, plan)
+    lps = {"keep": site.lp, **crossed}
     unstable = [
         f"{update.name} has no maximum of the likelihood without one fold of the patients, so that it is not "
         "judged; the site has too few for it"
@@ -81,10 +60,10 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         n=site.y.size,
         events=events,
         choice=choice,
-        metrics=_judged(site, {"keep": site.lp, **crossed}, plan, drawn),
+        metrics=_judged(site, lps, plan, drawn),
         updates=told,
         case_mix=_case_mix(frozen, plan, drawn),
-        features=_features(frozen),
+        features=differences.features(frozen),
         adaptation=adapting.adaptations(frozen, plan) if plan.adapt else [],
         unknown=dict(frozen.unknown),
         warnings=_warnings(frozen, plan, events) + unstable,
@@ -125,17 +104,7 @@ def _warnings(frozen: Frozen, plan: ValidationPlan, events: int) -> list[str]:
             "patients have several rows: intervals draw patients, but the closed test takes rows for "
             "independent, and rejects too often"
         )
-    absent = [name for name, x in zip(frozen.features, site.raw.T, strict=True) if np.isnan(x).all()]
-    if absent:
-        found.append(
-            f"{site.name} has no value of {', '.join(absent)}: the development's imputation stands in for "
-            "every patient, and refit keeps the frozen coefficient"
-        )
-    for column, count in frozen.unknown.items():
-        found.append(
-            f"{site.name} has {count} of {site.y.size} rows whose {column} is a category that no region has; "
-            "they count as its reference level"
-        )
+    found += of_rows(frozen)
     if any(region.test is None for region in frozen.regions):
         found.append(
             "the run held no rows back (split.test), so the development's c statistic is of training rows, "
@@ -173,19 +142,14 @@ def _judged(
         head: Row = {"update": update, "fitted": "frozen" if update == "keep" else "crossed"}
         whole = measures.measure(site.y, known.get(update, site.lp), plan.metrics, plan.thresholds)
         for metric, value in whole.items():
-            told = _measured(metric, value, again[update][metric]) if update in known else _measured(metric)
+            told = measured(metric, value, again[update][metric]) if update in known else measured(metric)
             found.append(head | told)
     head = {"update": "treat all", "fitted": "frozen"}
     everyone = measures.measure(site.y, site.lp, (measures.TREAT_ALL,), plan.thresholds)
     for t in plan.thresholds:
         name = measures.benefit(t, measures.TREAT_ALL)
-        found.append(head | _measured(measures.benefit(t), everyone[name], again["keep"][name]))
+        found.append(head | measured(measures.benefit(t), everyone[name], again["keep"][name]))
     return found
-
-
-def _measured(metric: str, value: Value = None, again: Floats | None = None) -> Row:
-    low, high = (None, None) if again is None else measures.ends(again)
-    return {"metric": metric, "value": value, "low": low, "high": high}
 
 
 # --- case mix --------------------------------------------------------------------------------
@@ -194,30 +158,10 @@ def _measured(metric: str, value: Value = None, again: Floats | None = None) -> 
 def _case_mix(frozen: Frozen, plan: ValidationPlan, drawn: Bootstrap) -> list[Row]:
     """Regions' training rows against the site's; concordance at home of held-out rows where there are any."""
     site = frozen.site
-    trained = [region.train for region in frozen.regions]
     home = [region.test or region.train for region in frozen.regions]
-    centre = float(np.mean([rows.lp.mean() for rows in trained]))
-    development = case_mix.sums([rows.lp for rows in trained], centre)
-    outside = case_mix.sums([site.lp], centre)
-    found: list[Row] = []
-    for quantity, value in case_mix.spread(development, outside).items():
-        a, b = (
-            (development.mean, outside.mean)
-            if quantity == "mean_difference"
-            else (_root(development.variance), _root(outside.variance))
-        )
-        label = f"linear predictor, {'mean' if quantity == 'mean_difference' else 'deviation (ratio)'}"
-        found.append(_compared(label, a, b, value))
-    columns = [np.column_stack([rows.x, rows.y]) for rows in (*trained, site)]
-    folds = [
-        folds_of(rows, plan.folds, generator(plan.seed, "validation", "membership", rows.name))
-        for rows in (*trained, site)
-    ]
-    told = case_mix.membership(_standardised(columns), [False] * len(trained) + [True], folds)
-    found.append(_compared("membership (auroc)", None, None, tuple(told)))
-
+    found = [*differences.spread(frozen), differences.membership(frozen, plan)]
     y, lp = (np.concatenate([getattr(rows, name) for rows in home]) for name in ("y", "lp"))
-    at_home = _patients(home)
+    at_home = differences.patients(home)
     again = Bootstrap(y.size, at_home, plan.bootstrap, plan.seed, "development")
     of_home, of_site = _concordances(y, lp), _concordances(site.y, site.lp)
     split = case_mix.decomposed(*of_home, *of_site[::-1])
@@ -235,14 +179,10 @@ def _case_mix(frozen: Frozen, plan: ValidationPlan, drawn: Bootstrap) -> list[Ro
         "coefficients": (of_site[1], of_site[0]),
     }
     for part, label in words.items():
-        found.append(_compared(label, *sides[part], (split[part], *measures.ends(replicates[part]))))
+        found.append(
+            differences.compared(label, *sides[part], (split[part], *measures.ends(replicates[part])))
+        )
     return found
-
-
-def _compared(quantity: str, development: Value, outside: Value, told: Sequence[Value]) -> Row:
-    value, low, high = told
-    sides = {"quantity": quantity, "development": development, "outside": outside}
-    return sides | {"value": value, "low": low, "high": high}
 
 
 def _concordances(y: Floats, lp: Floats) -> tuple[Value, Value]:
@@ -270,58 +210,3 @@ def _decomposed(home: tuple[Floats, Floats], site: tuple[Floats, Floats]) -> dic
         "case_mix": site[1] - home[1],
         "coefficients": site[0] - site[1],
     }
-
-
-def _root(variance: Value) -> Value:
-    return None if variance is None else float(np.sqrt(variance))
-
-
-def _standardised(columns: Sequence[Floats]) -> list[Floats]:
-    """Columns by the mean and deviation of all rows together, which follow from sites' sums."""
-    n = sum(len(part) for part in columns)
-    mean = np.sum([part.sum(axis=0) for part in columns], axis=0) / n
-    deviation = np.sqrt(np.sum([np.square(part - mean).sum(axis=0) for part in columns], axis=0) / n)
-    return [(part - mean) / np.where(deviation > 1e-9 * np.abs(mean), deviation, 1.0) for part in columns]
-
-
-def _patients(parts: Sequence[Rows]) -> Any:
-    """Whose each row is, over several regions; None where every row is a patient."""
-    if all(rows.patient is None for rows in parts):
-        return None
-    count, found = 0, []
-    for rows in parts:
-        of = (
-            np.arange(rows.y.size)
-            if rows.patient is None
-            else np.unique(rows.patient, return_inverse=True)[1]
-        )
-        found.append(of + count)
-        count += int(of.max(initial=-1)) + 1
-    return np.concatenate(found)
-
-
-def _features(frozen: Frozen) -> list[Row]:
-    """Standardised differences of what was recorded, and how much was not."""
-    trained = [region.train.raw for region in frozen.regions]
-    n = sum(len(part) for part in trained)
-    found: list[Row] = []
-    for i, name in enumerate(frozen.features):
-        here, there = [part[:, i] for part in trained], frozen.site.raw[:, i]
-        total = sum(float(np.nansum(values)) for values in here)
-        seen = sum(int((~np.isnan(values)).sum()) for values in here)
-        centre = total / seen if seen else 0.0
-        a, b = case_mix.sums(here, centre), case_mix.sums([there], centre)
-        value, low, high = case_mix.mean_difference(a, b)
-        found.append(
-            {
-                "feature": name,
-                "development": a.mean,
-                "outside": b.mean,
-                "difference": value,
-                "low": low,
-                "high": high,
-                "missing_development": 1.0 - a.n / n,
-                "missing_outside": 1.0 - b.n / len(there),
-            }
-        )
-    return found

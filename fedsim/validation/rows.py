@@ -20,6 +20,7 @@ class Rows:
 
     raw: [n, F] as recorded, NaN where missing; x: [n, F] as they enter the model; y: [n], 0 or 1; lp: [n],
     the frozen model's logits; patient: [n], whose each row is, or None where each is a patient of its own.
+    time: [n], of the event (y is 1) or of censoring, and lp is a log relative risk; None: y has two classes.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Rows:
     y: Floats
     lp: Floats
     patient: NDArray[Any] | None = None
+    time: Floats | None = None
 
     @property
     def least(self) -> int:

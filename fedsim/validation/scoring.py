@@ -48,9 +48,14 @@ def network(
     )
     model = _filled(task, arrays, run, experiment)
     if task.coefficients is not None:
-        weights, intercept = (np.asarray(part, np.float64) for part in task.coefficients(model))
+        weights, intercept = (
+            np.zeros(()) if part is None else np.asarray(part, np.float64)  # Cox's is in the baseline
+            for part in task.coefficients(model)
+        )
         return Network(lambda x: x @ weights + intercept, weights)
-    made = _Fitted(task, experiment.numerics.dtype)
+    made = _Fitted(task, experiment.numerics.dtype, federation.kind == "survival")
+    if made.timed:
+        return Network(made.scorer(model), None)
     features = task.features
     represent = None
     if features is not None:
@@ -81,10 +86,11 @@ def _filled(task: Task, arrays: dict[str, np.ndarray], run: str, experiment: Exp
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A network's logits, and all its parameters fitted again."""
+    """A network's logits, or (timed) log relative risks, and all its parameters fitted again."""
 
     task: Task
     dtype: str
+    timed: bool
 
     def scorer(self, model: Model) -> Scorer:
         run = jax.jit(self._logits)
@@ -121,6 +127,8 @@ class _Fitted:
 
     def _logits(self, model: Model, x: jax.Array) -> jax.Array:
         p = self.task.predict(model, {"x": x})
+        if self.timed:
+            return p
         tiny = jnp.finfo(p.dtype).eps  # where p is 1 in this precision its logit is not infinite
         p = jnp.clip(p, tiny, 1 - tiny)
         return jnp.log(p) - jnp.log1p(-p)

@@ -58,7 +58,7 @@ class Updated:
 def design(name: Update, x: Floats | None, lp: Floats) -> Floats:
     """The columns [n, p] whose coefficients an update estimates, beside the offset lp."""
     ones = np.ones((lp.size, 1), np.float64)
-    if name == "intercept":
+    if name in ("intercept", "baseline"):
         return ones
     if name == "slope":
         return np.column_stack([ones, lp])

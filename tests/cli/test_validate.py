@@ -219,7 +219,8 @@ def test_data_that_changed_since_are_refused(said, trained, tmp_path):
         ("algorithm=local", "stores no single model"),
         ("data.preprocess.scope=client", "data.preprocess.scope=client"),
         ("data.weight=age", "weights its rows"),
-        ("data.time=age task=cox", "predicts a label of kind survival"),
+        ("data.time=age task=survival_discrete task.horizon=80", "whose hazard is known at its own horizon"),
+        ("data.time=age task=cox", "set horizon=..., in their unit"),
     ],
 )
 @pytest.mark.long
@@ -252,3 +253,75 @@ def test_a_model_that_was_changed_is_not_judged(said, trained, tmp_path):
         assert code == 2 and "another model" in out.err and "than the plan froze" in out.err
     finally:
         manifest.write_text(kept)
+
+
+def followed(path, hospitals, *, n=150, seed=0, shift=0.0):
+    """Patients with days of follow-up as a CSV file."""
+    rng = np.random.default_rng(seed)
+    lines = ["hospital,age,ef,days,died"]
+    for hospital in hospitals:
+        for _ in range(n):
+            age, ef = rng.normal(70, 8), rng.normal(40, 10)
+            dies = rng.exponential() * 400 / np.exp(0.06 * (age - 70) - 0.04 * (ef - 40) + shift)
+            days, died = min(dies, left := rng.uniform(200, 900)), int(dies <= left)
+            lines.append(f"{hospital},{age:.2f},{ef:.2f},{np.ceil(days):.0f},{died}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+COX = (
+    "run data=table data.path=days.csv data.client=hospital data.label=died data.time=days task=cox "
+    "optimizer.batch_size=0 optimizer.step_size=0.3 rounds=10 split.test=0.3 data.external=Karolinska "
+    "evaluate.horizon=365 evaluate.thresholds=[0.2]"
+)
+
+
+def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_path):
+    here, _, store = trained
+    followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
+    before = set(store.ids())
+    assert main(COX.split()) == 0
+    (run,) = set(store.ids()) - before
+    plan, at = str(tmp_path / "plan.yaml"), ["--site", "Karolinska"]
+    asked = [*FAST, "thresholds=[0.2]", "updates=[keep,refit]"]
+    assert said(run, *at, "--write-plan", plan, *asked)[0] == 0
+    code, out = said(run, *at, "--plan", plan, "--json")
+    assert code == 0, out.err
+    found = json.loads(out.out)
+    assert found["plan"]["horizon"] == 365 and found["n"] == 150 and found["adaptation"] == []
+    stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
+    frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
+    called = {"observed_expected": "o_e", "net_benefit@0.2": "net_benefit_0.2"}
+    for name, value in frozen.items():
+        assert value == pytest.approx(stored[called.get(name, name)], rel=1e-4), name
+    coefficients = {r["term"]: r["frozen"] for r in found["updates"] if r["update"] == "refit"}
+    kept = store.manifest(run)["coefficients"]
+    assert coefficients["age"] == pytest.approx(kept["age"], rel=1e-5)
+    code, out = said("--plan", plan)
+    assert code == 0 and "of an event by 365" in out.out and "closed test:" in out.out
+    for words, expected in (
+        (["updates=[keep,intercept]"], "updates must be of keep, baseline, slope, refit"),
+        (["adapt=true"], "adapt=true is of outcomes with two classes"),
+        (["horizon=-1"], "horizon must be in (0, inf)"),
+    ):
+        code, out = said(run, *at, "--write-plan", str(tmp_path / "other.yaml"), *words)
+        assert code == 2 and expected in out.err, words
+    two = trained[1]["cohort"]
+    code, out = said(two, *at, "--write-plan", str(tmp_path / "other.yaml"), "horizon=365")
+    assert code == 2 and "outcome with two classes, which has no horizon" in out.err
+
+
+@pytest.mark.long
+def test_a_network_of_times_is_recalibrated(said, trained, tmp_path):
+    here, _, store = trained
+    followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
+    before = set(store.ids())
+    assert main([*COX.split(), "task.hidden=[4]"]) == 0
+    (run,) = set(store.ids()) - before
+    plan, at = str(tmp_path / "plan.yaml"), ["--site", "Karolinska"]
+    assert said(run, *at, "--write-plan", plan, *FAST, "thresholds=[0.2]")[0] == 0
+    found = json.loads(said(run, *at, "--plan", plan, "--json")[1].out)
+    assert found["plan"]["updates"] == ["keep", "baseline", "slope"]
+    stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
+    frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
+    assert frozen["c_index"] == pytest.approx(stored["c_index"])
+    assert frozen["brier_t"] == pytest.approx(stored["brier_t"], rel=1e-4)

@@ -6,7 +6,7 @@ from scipy import special
 from fedsim.config.validation import ValidationPlan
 from fedsim.validation.rows import Frozen, Region, Rows, folds_of
 
-__all__ = ["folds_of", "frozen", "near", "plan", "rows", "score"]
+__all__ = ["folds_of", "frozen", "near", "plan", "rows", "score", "timed"]
 WEIGHTS = np.array([1.0, -0.8, 0.5])
 NAMES = ("age", "ef", "creatinine")
 
@@ -39,3 +39,12 @@ def plan(**options):
 def near(row, truth, value="value"):
     """Whether an estimate is within four standard errors, by its 95 % interval, of the truth."""
     return abs(row[value] - truth) < 4 * (row["high"] - row["low"]) / (2 * 1.96)
+
+
+def timed(name, n, seed, *, shift=0.0, truth=lambda x: x @ WEIGHTS):
+    """Patients with hazard 0.2 exp(truth) a year, the follow-up of whom ends between 2 and 8 years."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(shift, 1.0, (n, 3))
+    happens, left = rng.exponential(size=n) / np.exp(truth(x)) / 0.2, rng.uniform(2, 8, n)
+    event = (happens <= left).astype(np.float64)
+    return Rows(name, x.copy(), x, event, x @ WEIGHTS, None, np.minimum(happens, left))

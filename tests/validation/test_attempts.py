@@ -10,6 +10,7 @@ from fedsim.base import RequestError
 from fedsim.validation.attempts import Attempts, attempt_id, read_plan, text_of
 from tests.validation import made
 
+TIMED = {"metrics": ("c_index",), "thresholds": (), "updates": ("keep",)}
 FOUND = {"site": "S", "choice": {"update": "keep"}}
 
 
@@ -20,6 +21,9 @@ def test_a_plan_is_its_bytes(tmp_path):
     assert plan == made.plan() and text_of(plan) == path.read_bytes()
     assert found == hashlib.sha256(path.read_bytes()).hexdigest()
     assert text_of(made.plan(alpha=0.01)) != path.read_bytes()
+    assert b"horizon" not in path.read_bytes()  # as plans were written before there was one
+    path.write_bytes(text_of(made.plan(horizon=2.5, **TIMED)))
+    assert read_plan(path)[0].horizon == 2.5
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,14 @@ def test_a_plan_that_was_changed_is_refused(tmp_path, change, said):
         ({"folds": 1}, "folds must be in"),
         ({"seed": -1}, "seed must be in"),
         ({"ridge": -1.0}, "ridge must be in"),
+        ({"horizon": 0.0, **TIMED}, "horizon must be in"),
+        ({"horizon": 1.0, **TIMED, "adapt": True}, "adapt=true is of outcomes with two classes"),
+        (
+            {"horizon": 1.0, **TIMED, "updates": ("keep", "intercept")},
+            "updates must be of keep, baseline, slope",
+        ),
+        ({"horizon": 1.0, **TIMED, "metrics": ("auroc",)}, "metrics must be of c_index"),
+        ({"updates": ("keep", "baseline")}, "updates must be of keep, intercept, slope"),
     ],
 )
 def test_plans_have_ranges(options, said):

@@ -1,0 +1,65 @@
+"""What a validation found, and what has to be said of the rows behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fedsim.validation import measures
+from fedsim.validation.logistic import Floats
+from fedsim.validation.measures import Value
+from fedsim.validation.rows import Frozen
+from fedsim.validation.updates import Choice
+
+ENOUGH = 100  # events, and as many without, for a validation (Collins et al., Statistics in Medicine 2016)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a validation found. Tables are lists of mappings of one set of keys.
+
+    metrics: update, fitted (`frozen` model, or `crossed`: every patient judged by an update fitted without
+      them), metric, value, low, high. updates: update, term, frozen, value, low, high, estimated.
+    case_mix: quantity, development, outside, value (a difference if nothing else is said), low, high.
+    features: feature, development, outside, difference, low, high,
+      missing_development, missing_outside. adaptation: `adapting.adaptations`.
+    """
+
+    n: int
+    events: int
+    choice: Choice
+    metrics: list[Row]
+    updates: list[Row]
+    case_mix: list[Row]
+    features: list[Row]
+    adaptation: list[Row]
+    unknown: dict[str, int]
+    warnings: list[str]
+
+
+def measured(metric: str, value: Value = None, again: Floats | None = None) -> Row:
+    """A metric with its interval. again: f64[replicates]."""
+    low, high = (None, None) if again is None else measures.ends(again)
+    return {"metric": metric, "value": value, "low": low, "high": high}
+
+
+def of_rows(frozen: Frozen) -> list[str]:
+    """Warnings of features and categories that the site has otherwise than the regions."""
+    site = frozen.site
+    found: list[str] = []
+    absent = [name for name, x in zip(frozen.features, site.raw.T, strict=True) if np.isnan(x).all()]
+    if absent:
+        found.append(
+            f"{site.name} has no value of {', '.join(absent)}: the development's imputation stands in for "
+            "every patient, and refit keeps the frozen coefficient"
+        )
+    for column, count in frozen.unknown.items():
+        found.append(
+            f"{site.name} has {count} of {site.y.size} rows whose {column} is a category that no region has; "
+            "they count as its reference level"
+        )
+    return found
