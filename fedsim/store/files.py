@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TABLES = ("rounds", "clients", "predictions", "tuning", "timeline")
 SCHEMA = 2  # of a run's folder; 1 had no number, and is read as it is
+_MANY = 5_000  # rows
 FINISHED = ("done", "diverged")  # not run again while their source is the current one
 
 
@@ -142,5 +143,6 @@ def _parquet(table: pa.Table) -> pa.Buffer:
 
     # In memory first: one write per file, and a full disk is an ordinary OSError.
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, write_statistics=False)
+    # Dictionaries cost more than they save where rows are few, in bytes, too.
+    pq.write_table(table, sink, write_statistics=False, use_dictionary=table.num_rows > _MANY)
     return sink.getvalue()
