@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedsim.base import FedsimError
+from fedsim.validation.ascent import Point, climb
 from fedsim.validation.logistic import Fit, Floats, independent
 
-_STEPS = 100
 _FAR = 30.0  # log relative risks further apart than this by an update belong to no maximum
 _FLAT = 1e-9  # share of a direction's information that is left there either
 
@@ -76,27 +75,17 @@ def fit(x: Floats, event: Floats, time: Floats, offset: Floats) -> Fit:
     kept = independent(information)
     free = np.flatnonzero(kept)
     sums = _Sums(columns[:, 1:][:, free], event, time, offset)
-    b = np.zeros(len(free), np.float64)
-    value, gradient, information = sums.at(b)
-    root = np.linalg.inv(np.linalg.cholesky(information))
-    separated = False
-    for _ in range(_STEPS):
-        step = np.linalg.lstsq(information, gradient, rcond=None)[0]
-        rise = float(gradient @ step)
-        if rise <= 1e-14 * (1.0 + abs(value)):
-            break
-        size = 1.0
-        while size > 1e-10:
-            tried = sums.at(b + size * step)
-            if tried[0] >= value + 1e-4 * size * rise - 1e-12 * (1.0 + abs(value)):
-                break
-            size *= 0.5
-        b, (value, gradient, information) = b + size * step, tried
-        if float(np.ptp(sums.x @ b)) > _FAR + float(np.ptp(offset)):
-            separated = True
-            break
-    else:
-        raise FedsimError(f"a Cox regression of {len(free)} coefficients has no end in {_STEPS} steps")
+    start = np.zeros(len(free), np.float64)
+    root = np.linalg.inv(np.linalg.cholesky(sums.at(start)[2]))
+
+    def at(b: Floats) -> Point:
+        value, gradient, information = sums.at(b)
+        return Point(value, value, gradient, information)
+
+    def endless(b: Floats) -> bool:
+        return float(np.ptp(sums.x @ b)) > _FAR + float(np.ptp(offset))
+
+    b, (_, value, _, information), separated = climb(at, start, endless, "Cox")
     if len(free):  # where the likelihood rises without end the search stops on a plain
         separated |= bool(np.linalg.eigvalsh(root @ information @ root.T)[0] < _FLAT)
     coefficients, covariance = np.zeros(p, np.float64), np.zeros((p, p), np.float64)

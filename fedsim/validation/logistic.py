@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from fedsim.base import FedsimError
+from fedsim.validation.ascent import Point, climb
 
 Floats = NDArray[np.float64]
 
-_STEPS = 100
 _FLAT = 1e-9  # share of a column's squares that is left beside the columns before it
 _FAR = 12.0  # linear predictors below this in size belong to a maximum that exists
 
@@ -66,42 +65,30 @@ def fit(parts: Sequence[Part], ridge: Floats | None = None) -> Fit:
     gram = np.sum([part.x.T @ part.x for part in parts], axis=0)
     kept = independent(gram) | (penalty > 0)
     free = np.flatnonzero(kept)
-    b = np.zeros(p, np.float64)
 
-    def sums(b: Floats) -> tuple[float, float, Floats, Floats]:
-        """(penalised, plain log-likelihood, gradient, information), of the free coefficients."""
-        found = [_sums(part, b, free) for part in parts]
-        plain = float(np.sum([value for value, _, _ in found]))
-        gradient = np.sum([g for _, g, _ in found], axis=0) - penalty[free] * b[free]
-        information = np.sum([h for _, _, h in found], axis=0) + np.diag(penalty[free])
-        return plain - 0.5 * float(penalty @ b**2), plain, gradient, information
+    def whole(b: Floats) -> Floats:
+        found = np.zeros(p, np.float64)
+        found[free] = b
+        return found
 
-    value, plain, gradient, information = sums(b)
-    separated = False
-    for _ in range(_STEPS):
-        step = np.linalg.lstsq(information, gradient, rcond=None)[0]
-        rise = float(gradient @ step)
-        if rise <= 1e-14 * (1.0 + abs(value)):
-            break
-        size = 1.0
-        while size > 1e-10:
-            new = b.copy()
-            new[free] += size * step
-            tried = sums(new)
-            if tried[0] >= value + 1e-4 * size * rise - 1e-12 * (1.0 + abs(value)):
-                break
-            size *= 0.5
-        b, (value, plain, gradient, information) = new, tried
-        far = max((float(np.abs(part.x @ b).max(initial=0.0)) for part in parts), default=0.0)
-        if far > _FAR and not (penalty[free][1:] > 0).all() and separable(parts, free):
-            separated = True
-            break
-    else:
-        raise FedsimError(f"a logistic regression of {free.size} coefficients has no end in {_STEPS} steps")
+    def at(b: Floats) -> Point:
+        sums = [_sums(part, whole(b), free) for part in parts]
+        plain = float(np.sum([value for value, _, _ in sums]))
+        gradient = np.sum([g for _, g, _ in sums], axis=0) - penalty[free] * b
+        information = np.sum([h for _, _, h in sums], axis=0) + np.diag(penalty[free])
+        return Point(plain - 0.5 * float(penalty @ whole(b) ** 2), plain, gradient, information)
+
+    def endless(b: Floats) -> bool:
+        far = max((float(np.abs(part.x @ whole(b)).max(initial=0.0)) for part in parts), default=0.0)
+        return far > _FAR and not (penalty[free][1:] > 0).all() and separable(parts, free)
+
+    found, (_, plain, _, information), separated = climb(
+        at, np.zeros(free.size, np.float64), endless, "logistic"
+    )
     covariance = np.zeros((p, p), np.float64)
     if not separated:
         covariance[np.ix_(free, free)] = np.linalg.pinv(information, hermitian=True)
-    return Fit(b, covariance, plain, kept, separated)
+    return Fit(whole(found), covariance, plain, kept, separated)
 
 
 def _sums(part: Part, b: Floats, free: NDArray[np.intp]) -> tuple[float, Floats, Floats]:

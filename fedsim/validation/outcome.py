@@ -10,7 +10,7 @@ import numpy as np
 from fedsim.validation import measures
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Value
-from fedsim.validation.rows import Frozen
+from fedsim.validation.rows import Frozen, Rows
 from fedsim.validation.updates import Choice
 
 ENOUGH = 100  # events, and as many without, for a validation (Collins et al., Statistics in Medicine 2016)
@@ -63,3 +63,13 @@ def of_rows(frozen: Frozen) -> list[str]:
             "they count as its reference level"
         )
     return found
+
+
+def of_patients(site: Rows) -> list[str]:
+    """A warning where rows are not independent."""
+    if site.patient is None or np.unique(site.patient).size == site.y.size:
+        return []
+    return [
+        "patients have several rows: intervals draw patients, but the closed test takes rows for "
+        "independent, and rejects too often"
+    ]

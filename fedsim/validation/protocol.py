@@ -15,7 +15,7 @@ from fedsim.validation import adapting, case_mix, differences, measures, timed
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_rows
+from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.updates import Choice, Updated, choose, estimates, fit_update
 
@@ -99,11 +99,7 @@ def _warnings(frozen: Frozen, plan: ValidationPlan, events: int) -> list[str]:
             f"refit estimates {coefficients} coefficients from {site.least} events or non-events; below "
             f"{PER_COEFFICIENT} for each they are unstable, and the test against refit is approximate"
         )
-    if site.patient is not None and np.unique(site.patient).size < site.y.size:
-        found.append(
-            "patients have several rows: intervals draw patients, but the closed test takes rows for "
-            "independent, and rejects too often"
-        )
+    found += of_patients(site)
     found += of_rows(frozen)
     if any(region.test is None for region in frozen.regions):
         found.append(

@@ -21,7 +21,7 @@ from fedsim.validation.adapting import FEWEST
 from fedsim.validation.hazards import fit_update
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_rows
+from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.updates import Choice, Updated, choose, estimates
 
@@ -138,11 +138,7 @@ def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int) -> 
             f"refit estimates {site.x.shape[1]} coefficients from {events} events; below {PER_COEFFICIENT} "
             "for each they are unstable, and the test against refit is approximate"
         )
-    if site.patient is not None and np.unique(site.patient).size < site.y.size:
-        found.append(
-            "patients have several rows: intervals draw patients, but the closed test takes rows for "
-            "independent, and rejects too often"
-        )
+    found += of_patients(site)
     assert frozen.site.time is not None
     if frozen.site.time.max() < plan.horizon:
         found.append(
