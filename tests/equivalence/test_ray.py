@@ -193,7 +193,10 @@ CASES = {
 # Convolutions, a sum over 100,000 rows, and memory that travels: with one, two and three actors.
 EVERY_NUMBER = ("cnn", "reduction", "scaffold")
 TWO = ("secure", "reports")
-LONG = ("scaffold", "streamed", "graph", "secure", "reports", "lanes", "spread", "two exchanges")
+LONG = (
+    *("scaffold", "streamed", "graph", "secure", "reports", "lanes", "spread", "two exchanges"),
+    *("cnn", "asynchronous"),
+)
 SPREAD = ("spread", "reduction")  # over all devices of each process
 
 

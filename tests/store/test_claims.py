@@ -450,8 +450,10 @@ def test_a_killed_holder_releases(tmp_path):
 
 
 WAITER = """
+import signal
 import sys
 from fedsim.store import Claims
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in the background
 print("ready", flush=True)
 try:
     Claims(sys.argv[1]).wait("a")
