@@ -160,8 +160,8 @@ def _open(path: Path) -> Segment | None:
 
 
 def _checked(path: Path) -> Segment:
-    with pa.memory_map(str(path)) as source:
-        rows = pa.ipc.open_file(source).read_all()
+    # Read, not mapped: pages of a file that another machine removes are gone, and who touches them is killed.
+    rows = pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
     about = json.loads(rows.schema.metadata[_ABOUT])
     if about["version"] != _VERSION:
         raise ValueError("another version")

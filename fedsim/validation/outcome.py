@@ -73,3 +73,13 @@ def of_patients(site: Rows) -> list[str]:
         "patients have several rows: intervals draw patients, but the closed test takes rows for "
         "independent, and rejects too often"
     ]
+
+
+def of_tests(frozen: Frozen, also: str = "") -> list[str]:
+    """A warning where some region trained on all its rows. also: what else comes of it."""
+    if all(region.test is not None for region in frozen.regions):
+        return []
+    return [
+        "the run held no rows back (split.test), so the development's c statistic is of training rows, "
+        f"and too high{also}"
+    ]

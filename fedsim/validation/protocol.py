@@ -15,7 +15,7 @@ from fedsim.validation import adapting, case_mix, differences, measures, timed
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows
+from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows, of_tests
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.updates import Choice, Updated, choose, estimates, fit_update
 
@@ -101,11 +101,7 @@ def _warnings(frozen: Frozen, plan: ValidationPlan, events: int) -> list[str]:
         )
     found += of_patients(site)
     found += of_rows(frozen)
-    if any(region.test is None for region in frozen.regions):
-        found.append(
-            "the run held no rows back (split.test), so the development's c statistic is of training rows, "
-            "and too high; adaptations are not judged at home"
-        )
+    found += of_tests(frozen, "; adaptations are not judged at home")
     return found
 
 

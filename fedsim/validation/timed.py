@@ -21,7 +21,7 @@ from fedsim.validation.adapting import FEWEST
 from fedsim.validation.hazards import fit_update
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows
+from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows, of_tests
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.updates import Choice, Updated, choose, estimates
 
@@ -146,11 +146,7 @@ def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int) -> 
             f"{frozen.site.time.max():g}), so that what is of probabilities by then has no value"
         )
     found += of_rows(frozen)
-    if any(region.test is None for region in frozen.regions):
-        found.append(
-            "the run held no rows back (split.test), so the development's c statistic is of training rows, "
-            "and too high"
-        )
+    found += of_tests(frozen)
     return found
 
 

@@ -44,8 +44,9 @@ def rows(cfg: config.DataConfig, put: Callable[[Path], None] = lambda folder: No
 
     def found(folder: Path) -> Any:
         put(folder)
+        named: Any = cfg  # some have a path
         path = getattr(cfg, "path", None)
-        return held(data.load(replace(cfg, path=str(folder / path)) if path else cfg))  # type: ignore[call-arg]
+        return held(data.load(replace(named, path=str(folder / path)) if path else cfg))
 
     return found
 

@@ -32,8 +32,8 @@ from fedsim.store import ResultStore
 write = ResultStore.write
 
 
-def counted(self, run, result):
-    found = write(self, run, result)
+def counted(self, run, result, *more):
+    found = write(self, run, result, *more)
     with open("stored.txt", "a") as file:
         file.write(f"{run} {result.status}\\n")
     return found
