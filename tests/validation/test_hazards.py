@@ -2,7 +2,7 @@
 """Updates of a frozen Cox model: fits against lifelines, and the closed test's level and power."""
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 from scipy import stats
