@@ -36,7 +36,7 @@ imports: $(VENV)/dev.stamp
 
 pytest: $(VENV)/dev.stamp
 	@echo "== pytest, $(MARKED)"
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "$(MARKED)" --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "$(MARKED)" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 MARKED := not long
 

@@ -18,8 +18,14 @@ settings.register_profile("fedsim", derandomize=True, database=None, deadline=No
 settings.load_profile("fedsim")
 
 
-# Minutes each; two processes end together only where these begin first.
-LONGEST = ("test_ray.py", "test_resume.py", "test_devices.py", "test_modes.py", "test_packaging.py")
+# A minute or more each, the longest first, of either tier: two processes end together only where these begin
+# first. That of SLURM mostly waits.
+LONGEST = (
+    *("slurm/test_real.py", "equivalence/test_ray.py", "contract/test_algorithms.py"),
+    *("contract/test_identities.py", "contract/test_stages.py", "contract/test_aggregators.py"),
+    *("golden/test_algorithms.py", "equivalence/test_resume.py", "docs/test_docs.py"),
+    *("equivalence/test_modes.py", "simulate/test_devices.py", "test_packaging.py"),
+)
 
 
 # One algorithm of each kind: the plain one, client memory, personal models, old starts, no server at all.
@@ -54,18 +60,13 @@ def is_long(item: pytest.Item, where: Path) -> bool:
     return chosen.get("case") in getattr(module, "LONG", ())
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m is asked
+@pytest.hookimpl(tryfirst=True)  # before -m is asked
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests go to processes by file, and in files that try every algorithm, by algorithm: what one test
-    compiles the next one uses."""
+    """Files go to processes whole, since what one test compiles the next one uses: the longest first."""
     order = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    items.sort(key=lambda item: order.get(item.path.relative_to(ROOT / "tests").as_posix(), len(order)))
     for item in items:
-        called: Any = getattr(item, "callspec", None)
-        algorithm = called and called.params.get("algorithm")
         where = item.path.relative_to(ROOT)
-        group = f"{where.as_posix()} {algorithm}" if algorithm else where.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
         if is_long(item, where):
             item.add_marker(pytest.mark.long)
 
