@@ -1,6 +1,7 @@
 """SLURM: real where there can be one."""
 
 import os
+from typing import NamedTuple
 
 import pytest
 
@@ -9,13 +10,39 @@ from tests.slurm.place import Place
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory):
-    """The one cluster of the test run."""
+def possible():
     why = cluster.missing()
     if why:
         pytest.skip(f"no SLURM: {why}")
+
+
+@pytest.fixture(scope="session")
+def real(possible):
+    """The cluster of the test run."""
     with cluster.Cluster() as made:
         yield made
+
+
+class RunningOut(NamedTuple):
+    cluster: cluster.Cluster
+    warned: Place
+    unwarned: Place
+    array: str  # the job of the place that is not warned
+
+
+@pytest.fixture(scope="module")
+def running_out(possible, tmp_path_factory):
+    """Two arrays on a cluster of their own whose time runs out, which SLURM counts in minutes."""
+    with cluster.Cluster(nodes=4) as apart:
+        warned, unwarned = (
+            Place(tmp_path_factory.mktemp(name), dict(apart.environment)) for name in ("warned", "unwarned")
+        )
+        unwarned.slow(0.5)
+        unwarned.submit("slurm.tasks=2", "slurm.time=1:00", "slurm.signal_seconds=0")
+        array = next(iter(apart.jobs())).partition("_")[0]
+        warned.slow(0.5)
+        warned.submit("slurm.tasks=2", "slurm.time=2:00", "slurm.signal_seconds=30")
+        yield RunningOut(apart, warned, unwarned, array)
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ base:
   - executor.checkpoint_seconds=0.5
 grid: {algorithm: [fedavg, fedprox], optimizer.step_size: [0.02, 0.05], seed: 'range(0,6)'}
 """
-# Given to tasks by --with: notes every run that a process has stored; SECONDS_A_ROUND
-# pass besides.
+# Given to tasks by --with: notes every run that a process has stored; a round takes as many seconds more as
+# the file `pace` says, where there is one.
 COUNTED = """
-import os, time
+import os, pathlib, time
 
 from fedsim.store import ResultStore
 
@@ -40,13 +40,17 @@ def counted(self, run, result, *more):
 
 
 ResultStore.write = counted
-if "SLURM_ARRAY_TASK_ID" in os.environ and "SECONDS_A_ROUND" in os.environ:
+if "SLURM_ARRAY_TASK_ID" in os.environ:
     from fedsim.simulate.engine import Engine
 
     advance = Engine.advance
 
     def slow(self, states, first, count):
-        time.sleep(float(os.environ["SECONDS_A_ROUND"]) * count)
+        for _ in range(count):
+            try:
+                time.sleep(float(pathlib.Path("pace").read_text()))
+            except FileNotFoundError:
+                break
         return advance(self, states, first, count)
 
     Engine.advance = slow
@@ -79,6 +83,14 @@ class Place:
 
     def submit(self, *words: str, check: bool = True) -> Said:
         return self.fedsim("submit", "small", "--with", "counted.py", *words, check=check)
+
+    def slow(self, seconds_a_round: float) -> None:
+        """Give tasks some way to go, however fast the machine is, until `hurry`."""
+        (self.folder / "pace").write_text(str(seconds_a_round))
+
+    def hurry(self) -> None:
+        """Let tasks do the rest as fast as they can."""
+        (self.folder / "pace").unlink()
 
     @property
     def stored(self) -> Counter[str]:

@@ -25,8 +25,7 @@ def whole(there, models):
 
 
 def slowed(there, seconds_a_round=0.03):
-    """Give tasks some way to go, however fast the machine is."""
-    there.environment["SECONDS_A_ROUND"] = str(seconds_a_round)
+    there.slow(seconds_a_round)
     return there
 
 
@@ -40,6 +39,7 @@ def commands(real, node=None):
     return [pid for pid, line in real.processes(node).items() if "fedsim.cli sweep" in line]
 
 
+@pytest.mark.usefixtures("running_out")  # its minutes pass during the other tests
 def test_an_array_on_two_nodes(on, real, undisturbed):
     said = on.submit("slurm.tasks=4", "slurm.partition=low", "slurm.throttle=3")
     assert "24 cells: 24 missing, 24 to run in 4 tasks" in said.out and "submitted as job" in said.out
@@ -119,30 +119,6 @@ def test_a_fifth_of_tasks_is_killed(on, real, undisturbed):
     whole(on, undisturbed)
 
 
-def test_a_task_whose_time_runs_out_goes_on(on, real, undisturbed):
-    """It is warned half a minute to a minute before, and a task trains for longer than is left until then."""
-    slowed(on, 0.5).submit("slurm.tasks=2", "slurm.time=2:00", "slurm.signal_seconds=30")
-    until(lambda: on.said.count("queued again") >= 2, "both are warned", LATEST)
-    real.finish(LATEST)
-    whole(on, undisturbed)
-    assert on.said.count("exit code 3 after a warning") >= 2 and on.said.count("resuming at round") >= 2
-
-
-def test_what_runs_out_of_time_without_a_warning_is_submitted_again(on, real, undisturbed):
-    """SLURM ends it, to which a task listens, too: it saves, and its cells are there to be submitted."""
-    slowed(on, 0.5).submit("slurm.tasks=2", "slurm.time=1:00", "slurm.signal_seconds=0")
-    array = next(iter(real.jobs())).partition("_")[0]
-    real.finish(LATEST)
-    ended = (real.root / "log" / "ended.txt").read_text().splitlines()
-    mine = [line for line in ended if f"ArrayJobId={array} " in line]
-    assert len(mine) == 2 and all("JobState=TIMEOUT" in line for line in mine)
-    assert not on.models and "queued again" not in on.said and "Traceback" not in on.said
-    on.submit("slurm.tasks=2")
-    real.finish(LATEST)
-    whole(on, undisturbed)
-    assert on.said.count("resuming at round") == 2
-
-
 def test_what_is_cancelled_is_not_queued_again(on, real):
     slowed(on).submit("slurm.tasks=1")
     until(lambda: saved(on), "training", LATEST)
@@ -191,6 +167,32 @@ def test_ray_over_two_nodes(on, real, undisturbed):
     assert on.models.items() <= undisturbed.items()
     assert real.processes() == {} and not token.parent.exists()
     assert not Path(f"/tmp/fedsim-ray-{token.parent.name}").exists()
+
+
+def test_a_task_whose_time_runs_out_goes_on(running_out, undisturbed):
+    """It is warned half a minute to a minute before, and a task trains for longer than is left until then."""
+    there = running_out.warned
+    until(lambda: there.said.count("queued again") >= 2, "both are warned", LATEST)
+    there.hurry()
+    until(lambda: len(there.models) == len(undisturbed), "all cells are stored", LATEST)
+    whole(there, undisturbed)
+    assert there.said.count("exit code 3 after a warning") >= 2
+    assert there.said.count("resuming at round") >= 2
+
+
+def test_what_runs_out_of_time_without_a_warning_is_submitted_again(running_out, undisturbed):
+    """SLURM ends it, to which a task listens, too: it saves, and its cells are there to be submitted."""
+    there, real = running_out.unwarned, running_out.cluster
+    real.finish(LATEST)
+    ended = (real.root / "log" / "ended.txt").read_text().splitlines()
+    mine = [line for line in ended if f"ArrayJobId={running_out.array} " in line]
+    assert len(mine) == 2 and all("JobState=TIMEOUT" in line for line in mine)
+    assert not there.models and "queued again" not in there.said and "Traceback" not in there.said
+    there.hurry()
+    there.submit("slurm.tasks=2")
+    real.finish(LATEST)
+    whole(there, undisturbed)
+    assert there.said.count("resuming at round") == 2
 
 
 def test_slurm_has_the_last_word(on, real):
