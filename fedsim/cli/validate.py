@@ -97,6 +97,7 @@ def _values(words: list[str]) -> dict[str, Any]:
 
 def _write(options: Options, store: ResultStore, attempts: Attempts, values: dict[str, Any]) -> int:
     from fedsim.config.validation import ValidationPlan
+    from fedsim.run import subgroups
     from fedsim.validation import frozen
     from fedsim.validation.attempts import text_of
 
@@ -115,6 +116,8 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
             values.get("horizon") is None,
             f"run {options.run} is of an outcome with two classes, which has no horizon; leave horizon out",
         )
+    if about.groups:
+        values.setdefault("groups", about.groups)
     if not about.linear:
         values.setdefault("updates", ["keep", "intercept", "slope"])
     plan = build(ValidationPlan, {**values, **fixed})
@@ -123,6 +126,7 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
         f"run {options.run} stores a network, whose weights have no likelihood-ratio test; leave refit out "
         "of updates",
     )
+    subgroups.check(plan.groups, about.federation, "groups")
     require(not (about.inside and options.table), f"{options.site} lies in the run's data; leave --table out")
     path, content = Path(options.write_plan), text_of(plan)
     require(
@@ -191,7 +195,7 @@ def _evaluate(
         f"run {plan.run} has another model (SHA-256 {str(model)[:16]}...) than the plan froze "
         f"({plan.model_sha256[:16]}...): it was trained again since; write a new plan",
     )
-    subject = frozen.read(store, plan.run, plan.site, options.table or None)
+    subject = frozen.read(store, plan.run, plan.site, options.table or None, plan.groups)
     rows = rows_sha256(subject)
     attempt = attempt_id(found, rows)
     manifest = attempts.stored(attempt)
@@ -224,16 +228,21 @@ def _evaluate(
 
 
 INTERVAL = ("gain", "low", "high")
-TABLES = ("metrics", "updates", "case_mix", "features", "adaptation")
+TABLES = ("metrics", "subgroups", "updates", "case_mix", "features", "adaptation")
 
 
 def rows_sha256(subject: Frozen) -> str:
-    """Hash of the site's rows as recorded, and of what they are judged against."""
+    """Hash of the site's rows as recorded, of their groups, and of what they are judged against."""
+    import numpy as np
+
     total = hashlib.sha256()
     for rows in (subject.site, *(part for region in subject.regions for part in (region.train, region.test))):
         if rows is not None:
-            for values in (rows.raw, rows.y):
-                total.update(values.tobytes())
+            whose = None if rows.patient is None else np.unique(rows.patient, return_inverse=True)[1]
+            for values in (rows.raw, rows.y, rows.time, whose):
+                total.update(b"" if values is None else values.tobytes())
+    for names, of_row in subject.groups.values():
+        total.update(repr(names).encode() + of_row.tobytes())
     return total.hexdigest()
 
 
@@ -274,7 +283,11 @@ def show(out: IO[str], found: dict[str, Any], number: int, attempts: int, quiet:
     chosen = [row for row in found["updates"] if row["update"] == choice["update"]]
     if chosen:
         _table(out, chosen, ["term", "frozen", "value", "low", "high"])
-    _table(out, found["metrics"], ["update", "fitted", "metric", "value", "low", "high"])
+    shown = ["update", "fitted", "metric", "value", "low", "high"]
+    _table(out, found["metrics"], shown)
+    if found["subgroups"]:
+        told = [row for row in found["subgroups"] if row["value"] is not None]  # others are in the warnings
+        _table(out, told, ["group", "name", "n", "events", *shown])
     _table(out, found["case_mix"], ["quantity", "development", "outside", "value", "low", "high"])
     shown = ["feature", "difference", "low", "high", "missing_development", "missing_outside"]
     _table(out, found["features"], shown)

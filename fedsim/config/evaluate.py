@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -85,14 +86,7 @@ class Evaluate:
             all(0 < t < 1 for t in self.thresholds) and len({*self.thresholds}) == len(self.thresholds),
             f"evaluate.thresholds must be different numbers in (0, 1), got {list(self.thresholds)}",
         )
-        for name, cuts in self.groups.items():
-            numbers = isinstance(cuts, list | tuple) and all(
-                isinstance(c, int | float) and not isinstance(c, bool) and -inf < c < inf for c in cuts
-            )
-            require(
-                numbers and list(cuts) == sorted({*cuts}),
-                f"evaluate.groups.{name} must be rising numbers, or [] for one group per value, got {cuts!r}",
-            )
+        check_groups(self.groups, "evaluate.groups")
         require(self.fewest >= 1, f"evaluate.fewest must be >= 1, got {self.fewest}")
         noise, bins = self.noise_multiplier, self.bins
         require(
@@ -102,4 +96,16 @@ class Evaluate:
         require(
             2 <= bins <= 1000 and bins % 2 == 0,
             f"evaluate.bins must be even and in [2, 1000], so that 0.5 parts two of them, got {bins}",
+        )
+
+
+def check_groups(groups: Mapping[str, Any], option: str) -> None:
+    """Raises RequestError unless every column's cut points rise. option: that holds them, for the message."""
+    for name, cuts in groups.items():
+        numbers = isinstance(cuts, list | tuple) and all(
+            isinstance(c, int | float) and not isinstance(c, bool) and -inf < c < inf for c in cuts
+        )
+        require(
+            numbers and list(cuts) == sorted({*cuts}),
+            f"{option}.{name} must be rising numbers, or [] for one group per value, got {cuts!r}",
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from fedsim.base import require
+from fedsim.config.evaluate import check_groups
 
 Update = Literal["keep", "intercept", "baseline", "slope", "refit"]
 MEASURES = (
@@ -41,6 +42,8 @@ class ValidationPlan:
       membership. seed: of both.
     adapt: whether each region's own adaptations are tried too. ridge: of these, the penalty on changes of
       coefficients of standardised features (units of log-likelihood); 0 is maximum likelihood.
+    groups: column -> cut points, as `evaluate.groups` of a run: the site's rows are judged apart by a
+      feature, or a column that data.keep keeps.
     """
 
     run: str
@@ -66,6 +69,7 @@ class ValidationPlan:
     adapt: bool = True
     ridge: float = 1.0
     horizon: float | None = None
+    groups: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         measures, order = (MEASURES, ORDER) if self.horizon is None else (TIMED_MEASURES, TIMED_ORDER)
@@ -102,3 +106,4 @@ class ValidationPlan:
             "adapt=true is of outcomes with two classes: regions' own baseline hazards have no menu yet; set "
             "adapt=false",
         )
+        check_groups(self.groups, "groups")

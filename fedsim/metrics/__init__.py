@@ -73,6 +73,7 @@ __all__ = [
     "detail",
     "direction",
     "evaluate",
+    "gap",
     "log_loss_rows",
     "loss",
     "names",
@@ -286,6 +287,13 @@ def backdoor(
 def detail(name: str) -> bool:
     """Whether a metric is one of many alike, such as those at a capacity: stored, and too many for a line."""
     return name.startswith(NET_BENEFIT) or "_top" in name
+
+
+def gap(values: Sequence[float | None]) -> float | None:
+    """How far groups are apart: the largest value less the smallest, of those that are defined; None of fewer
+    than two."""
+    known = [value for value in values if value is not None]
+    return max(known) - min(known) if len(known) > 1 else None
 
 
 def badness(name: str, value: Number) -> Number:

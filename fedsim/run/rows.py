@@ -188,8 +188,8 @@ class Rows:
             for size in ("n", "positives"):
                 gap[size] = sum(row[size] for row in compared) if rows[0][size] is not None else None
             for key in (k for k in rows[0] if k in metric):
-                values = [row[key] for row in compared if row[key] is not None]
-                gap[key] = max(values) - min(values) if len(values) > 1 else None
+                values = [row[key] for row in compared]
+                gap[key] = metrics.gap(values)
             found += [*rows, base | gap]
         return found
 

@@ -22,23 +22,33 @@ class Groups(NamedTuple):
     of_row: np.ndarray
 
 
-def check(wanted: Mapping[str, Any], federation: Federation) -> None:
+def check(wanted: Mapping[str, Any], federation: Federation, option: str = "evaluate.groups") -> None:
     """Raises RequestError where a column is not there, holds too many values, or text that is to be cut."""
     for name, cuts in wanted.items():
-        groups(federation, name, cuts, np.arange(federation.rows if federation.columns is not None else 0))
+        every = np.arange(federation.rows if federation.columns is not None else 0)
+        groups(federation, name, cuts, every, option)
 
 
-def groups(federation: Federation, name: str, cuts: Sequence[float], rows: np.ndarray) -> Groups:
+def groups(
+    federation: Federation,
+    name: str,
+    cuts: Sequence[float],
+    rows: np.ndarray,
+    option: str = "evaluate.groups",
+) -> Groups:
     """The groups of `rows` by the column `name`: `name = 1`, or `name < 65`, `name 65 to 80`, `name >= 80`.
+
+    Args:
+      option: that named them, for messages.
 
     Raises:
       RequestError: as `check`.
     """
-    values = _column(federation, name)[rows]
+    values = _column(federation, name, option)[rows]
     if values.dtype.kind != "f":
         require(
             not len(cuts),
-            f"evaluate.groups.{name}={list(cuts)} are cut points, and {name} holds text; set [] for one "
+            f"{option}.{name}={list(cuts)} are cut points, and {name} holds text; set [] for one "
             "group per value",
         )
         missing, levels = values == "", np.unique(values[values != ""])
@@ -55,12 +65,12 @@ def groups(federation: Federation, name: str, cuts: Sequence[float], rows: np.nd
         code = np.searchsorted(levels, values)
     require(
         len(named) <= MOST,
-        f"evaluate.groups.{name} would make {len(named)} groups, and at most {MOST} can be; give cut points",
+        f"{option}.{name} would make {len(named)} groups, and at most {MOST} can be; give cut points",
     )
     return Groups((*named, f"{name} {MISSING}"), np.where(missing, len(named), code).astype(np.int64))
 
 
-def _column(federation: Federation, name: str) -> np.ndarray:
+def _column(federation: Federation, name: str, option: str) -> np.ndarray:
     """float64[N] or text[N]."""
     if name in federation.kept:
         return federation.kept[name]
@@ -68,12 +78,12 @@ def _column(federation: Federation, name: str) -> np.ndarray:
     known = [*federation.kept, *features]
     require(
         name not in features or federation.columns is not None,
-        f"evaluate.groups: rows that are generated are not kept, so {name!r} cannot tell them apart; use "
+        f"{option}: rows that are generated are not kept, so {name!r} cannot tell them apart; use "
         "data.mode=resident",
     )
     require(
         name in features,
-        f"evaluate.groups: {name!r} is neither a feature nor a column that data.keep keeps; "
+        f"{option}: {name!r} is neither a feature nor a column that data.keep keeps; "
         f"{nearest(name, known) or 'rows that are generated have no groups'}",
     )
     assert federation.columns is not None

@@ -28,10 +28,12 @@ HEADER = "# A plan of fedsim validate. It counts by its SHA-256: do not edit it,
 
 
 def text_of(plan: ValidationPlan) -> bytes:
-    """The one file of a plan: equal plans have equal bytes, those of before there were horizons too."""
+    """The one file of a plan: equal plans have equal bytes, those of before there were horizons and groups
+    too."""
     import yaml
 
-    values = {name: value for name, value in plain(plan).items() if (name, value) != ("horizon", None)}
+    later: dict[str, Any] = {"horizon": None, "groups": {}}
+    values = {name: value for name, value in plain(plan).items() if later.get(name, ()) != value}
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
     return (HEADER + str(body)).encode()
 

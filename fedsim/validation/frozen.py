@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedsim.config import Cox, Experiment, Table
 from fedsim.data.federation import Federation
 from fedsim.data.preprocess import Constants
 from fedsim.environment import prepare
+from fedsim.run import subgroups
 from fedsim.run.sources import Sources
 from fedsim.simulate.lanes import Lane
 from fedsim.store import ResultStore, run_id
@@ -36,15 +38,23 @@ def finished(store: ResultStore, run: str) -> dict[str, Any]:
     return manifest
 
 
-def read(store: ResultStore, run: str, site: str, table: str | None = None) -> Frozen:
+def read(
+    store: ResultStore,
+    run: str,
+    site: str,
+    table: str | None = None,
+    groups: Mapping[str, Any] | None = None,
+) -> Frozen:
     """The run's model, and the rows it is judged on.
 
     Args:
       table: a file with the site's rows, for a run on a table without it; None: they lie in the run's data.
+      groups: a plan's.
 
     Raises:
-      RequestError: no such run or site, a site that trained, labels that are not two classes, rows with
-        weights, clients with constants of their own, several models, or data that cannot be read.
+      RequestError: no such run, site or column of groups, a site that trained, labels that are not two
+        classes, rows with weights, clients with constants of their own, several models, or data that cannot
+        be read.
     """
     manifest = finished(store, run)
     experiment, federation, lanes = _sources(store, run)
@@ -101,6 +111,10 @@ def read(store: ResultStore, run: str, site: str, table: str | None = None) -> F
         coefficients=None if model.weights is None else model.weights * constants.scale[0].astype(np.float64),
         score=model.score,
         unknown={str(column): int(count) for column, count in notes.items()},
+        groups={
+            name: subgroups.groups(outside, name, cuts, rows, "groups")
+            for name, cuts in (groups or {}).items()
+        },
         represent=model.represent,
         refine=model.refine,
     )
@@ -109,7 +123,8 @@ def read(store: ResultStore, run: str, site: str, table: str | None = None) -> F
 class Subject(NamedTuple):
     """What a plan must know of a run. inside: whether the site lies in the run's data, outside its training;
     judged: whether the run stored metrics there; linear: whether its model can be fitted again; timed:
-    whether it is of times to an event, and horizon: by when the run judged them."""
+    whether it is of times to an event, and horizon: by when the run judged them; groups: those it judged
+    apart; federation: its rows, which have the columns of a plan's groups."""
 
     model_sha256: str
     outcome: str
@@ -118,6 +133,8 @@ class Subject(NamedTuple):
     linear: bool
     timed: bool
     horizon: float | None
+    groups: dict[str, Any]
+    federation: Federation
 
 
 def subject(store: ResultStore, run: str, site: str) -> Subject:
@@ -144,6 +161,8 @@ def subject(store: ResultStore, run: str, site: str) -> Subject:
         linear=model.weights is not None,
         timed=federation.kind == "survival",
         horizon=experiment.evaluate.horizon,
+        groups=experiment.evaluate.groups,
+        federation=federation,
     )
 
 

@@ -10,6 +10,7 @@ All others are those of `fedsim.metrics`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
@@ -40,18 +41,27 @@ class Bootstrap:
     def __init__(self, n: int, patient: NDArray[Any] | None, replicates: int, seed: int, site: str) -> None:
         self._of = None if patient is None else np.unique(patient, return_inverse=True)[1]
         self._n, self._replicates, self._seed, self._site = n, replicates, seed, site
+        self._mine: NDArray[np.int64] | None = None
+
+    def among(self, mine: NDArray[np.int64]) -> Bootstrap:
+        """The same draws of all patients, of which some rows are looked at: counts of these alone."""
+        found = copy(self)
+        found._mine = mine
+        return found
 
     @cached_property
     def patients(self) -> int:
         return self._n if self._of is None else int(self._of.max(initial=-1)) + 1
 
     def __iter__(self) -> Iterator[Floats]:
-        """How often each row [n] is there, for every replicate; the same ones at every pass."""
+        """How often each row is there, [n] or those of `among`, for every replicate; the same ones at every
+        pass."""
         drawn = generator(self._seed, "validation", "bootstrap", self._site)
         for _ in range(self._replicates):
             who = drawn.integers(0, self.patients, self.patients)
             counts = np.bincount(who, minlength=self.patients)
-            yield (counts if self._of is None else counts[self._of]).astype(np.float64)
+            of_row = counts if self._of is None else counts[self._of]
+            yield (of_row if self._mine is None else of_row[self._mine]).astype(np.float64)
 
     def blocks(self) -> Iterator[Floats]:
         """The same, [replicates, n], a bounded number of them at a time."""

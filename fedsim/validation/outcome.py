@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Outcome:
     metrics: update, fitted (`frozen` model, or `crossed`: every patient judged by an update fitted without
       them), metric, value, low, high. updates: update, term, frozen, value, low, high, estimated.
     case_mix: quantity, development, outside, value (a difference if nothing else is said), low, high.
+    subgroups: group (`subgroup`, or `gap` of a column's), name, n, events, and the columns of `metrics`; of
+      the frozen model, the update that was chosen, and of treating everybody.
     features: feature, development, outside, difference, low, high,
       missing_development, missing_outside. adaptation: `adapting.adaptations`.
     """
@@ -36,9 +38,24 @@ class Outcome:
     updates: list[Row]
     case_mix: list[Row]
     features: list[Row]
+    subgroups: list[Row]
     adaptation: list[Row]
     unknown: dict[str, int]
     warnings: list[str]
+
+
+class Judged(NamedTuple):
+    """A metric of a model or an update. again: f64[replicates], nan where undefined; None: not judged."""
+
+    update: str
+    fitted: str
+    metric: str
+    value: Value = None
+    again: Floats | None = None
+
+    def row(self) -> Row:
+        head = {"update": self.update, "fitted": self.fitted}
+        return head | measured(self.metric, self.value, self.again)
 
 
 def measured(metric: str, value: Value = None, again: Floats | None = None) -> Row:

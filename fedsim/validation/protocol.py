@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
 from fedsim.metrics.draws import Ranked
-from fedsim.validation import adapting, case_mix, differences, measures, timed
+from fedsim.validation import adapting, case_mix, differences, measures, subgroups, timed
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows, of_tests
+from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
 from fedsim.validation.rows import Frozen, Rows, folds_of
+from fedsim.validation.subgroups import TREAT_ALL
 from fedsim.validation.updates import Choice, Updated, choose, estimates, fit_update
 
 PER_COEFFICIENT = 10  # events, to fit all coefficients again
@@ -56,17 +58,24 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
             coefficients = np.zeros(0, np.float64) if frozen_coefficients is None else frozen_coefficients
             found = estimates(update, frozen.features, coefficients, scale)
             told += [{"update": update.name} | row for row in found]
+    judged = _judged(site, lps, plan, drawn)
+
+    def judge(mine: NDArray[np.int64], some: Mapping[str, Floats | None]) -> list[Judged]:
+        return _judged(site.of(mine), some, plan, drawn.among(mine))
+
+    apart, few = subgroups.evaluate(frozen, site.y, lps, choice.update, judged, judge)
     return Outcome(
         n=site.y.size,
         events=events,
         choice=choice,
-        metrics=_judged(site, lps, plan, drawn),
+        metrics=[one.row() for one in judged],
         updates=told,
         case_mix=_case_mix(frozen, plan, drawn),
         features=differences.features(frozen),
+        subgroups=apart,
         adaptation=adapting.adaptations(frozen, plan) if plan.adapt else [],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, plan, events) + unstable,
+        warnings=_warnings(frozen, plan, events) + unstable + few,
     )
 
 
@@ -125,22 +134,22 @@ def _crossed(update: Updated, site: Rows, plan: ValidationPlan) -> Floats | None
 
 def _judged(
     site: Rows, lps: Mapping[str, Floats | None], plan: ValidationPlan, drawn: Bootstrap
-) -> list[Row]:
+) -> list[Judged]:
     """Metrics of the frozen model, of its updates' linear predictors, and of treating everybody."""
     known = {update: lp for update, lp in lps.items() if lp is not None}
     again = measures.replicates(site.y, known, (*plan.metrics, measures.TREAT_ALL), plan.thresholds, drawn)
-    found: list[Row] = []
+    found: list[Judged] = []
     for update in lps:
-        head: Row = {"update": update, "fitted": "frozen" if update == "keep" else "crossed"}
+        fitted = "frozen" if update == "keep" else "crossed"
         whole = measures.measure(site.y, known.get(update, site.lp), plan.metrics, plan.thresholds)
         for metric, value in whole.items():
-            told = measured(metric, value, again[update][metric]) if update in known else measured(metric)
-            found.append(head | told)
-    head = {"update": "treat all", "fitted": "frozen"}
+            told = (value, again[update][metric]) if update in known else ()
+            found.append(Judged(update, fitted, metric, *told))
     everyone = measures.measure(site.y, site.lp, (measures.TREAT_ALL,), plan.thresholds)
     for t in plan.thresholds:
         name = measures.benefit(t, measures.TREAT_ALL)
-        found.append(head | measured(measures.benefit(t), everyone[name], again["keep"][name]))
+        told = (everyone[name], again["keep"][name])
+        found.append(Judged(TREAT_ALL, "frozen", measures.benefit(t), *told))
     return found
 
 

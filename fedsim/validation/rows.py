@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedsim.validation.logistic import Floats
+
+if TYPE_CHECKING:
+    from fedsim.run.subgroups import Groups
 
 Scorer = Callable[[Floats], Floats]  # prepared rows [n, F] -> linear predictors [n]
 
@@ -37,6 +40,11 @@ class Rows:
         events = int(self.y.sum())
         return min(events, self.y.size - events)
 
+    def of(self, mine: NDArray[np.int64]) -> Rows:
+        """Some of the rows."""
+        patient, time = (None if x is None else x[mine] for x in (self.patient, self.time))
+        return Rows(self.name, self.raw[mine], self.x[mine], self.y[mine], self.lp[mine], patient, time)
+
 
 @dataclass(frozen=True)
 class Region:
@@ -53,6 +61,7 @@ class Frozen:
     coefficients: of a linear model on the scale of the input, [F], else None; scale: [F], from input to `x`.
     score: x [n, F] -> logits [n].
     outcome: the label's name. unknown: column -> rows at the site with a category that no region has.
+    groups: column -> the subgroups of the site's rows by it.
     represent: x [n, F] -> what a network's head reads, [n, D]; None where there is none.
     refine: (x, y, ridge) -> the scorer after all parameters were fitted to these rows; None if linear.
     """
@@ -67,6 +76,7 @@ class Frozen:
     coefficients: Floats | None
     score: Scorer
     unknown: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, Groups] = field(default_factory=dict)
     represent: Scorer | None = None
     refine: Callable[[Floats, Floats, float], Scorer] | None = None
 

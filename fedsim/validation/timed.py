@@ -10,19 +10,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedsim import metrics, survival
 from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
 from fedsim.metrics import Absolute
-from fedsim.validation import differences, measures
+from fedsim.validation import differences, measures, subgroups
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.hazards import fit_update
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Outcome, Row, measured, of_patients, of_rows, of_tests
+from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
 from fedsim.validation.rows import Frozen, Rows, folds_of
+from fedsim.validation.subgroups import TREAT_ALL
 from fedsim.validation.updates import Choice, Updated, choose, estimates
 
 PER_COEFFICIENT = 10  # events, to fit all coefficients again
@@ -75,17 +77,24 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     with np.errstate(divide="ignore"):
         steps = np.log(_at(baseline, times))[None]
     absolute = Absolute(times, steps, np.zeros(site.y.size, np.int64))
+    judged = _judged(frozen.site, lps, absolute, plan, drawn)
+
+    def judge(mine: NDArray[np.int64], some: Mapping[str, Floats | None]) -> list[Judged]:
+        return _judged(frozen.site.of(mine), some, absolute.of(mine), plan, drawn.among(mine))
+
+    apart, few = subgroups.evaluate(frozen, site.y, lps, choice.update, judged, judge)
     return Outcome(
         n=site.y.size,
         events=events,
         choice=choice,
-        metrics=_judged(frozen.site, lps, absolute, plan, drawn),
+        metrics=[one.row() for one in judged],
         updates=told,
         case_mix=_case_mix(frozen, plan, drawn),
         features=differences.features(frozen),
+        subgroups=apart,
         adaptation=[],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, site, plan, events),
+        warnings=_warnings(frozen, site, plan, events) + few,
     )
 
 
@@ -174,7 +183,7 @@ def _crossed(update: Updated, site: Rows, hazard: Floats, plan: ValidationPlan) 
 
 def _judged(
     site: Rows, lps: Mapping[str, Floats | None], absolute: Absolute, plan: ValidationPlan, drawn: Bootstrap
-) -> list[Row]:
+) -> list[Judged]:
     """Metrics of the frozen model, of its updates, and of treating everybody; of all follow-up."""
 
     def of(lp: Floats, w: Floats | None) -> dict[str, Value]:
@@ -184,10 +193,10 @@ def _judged(
         return {name: found[asked] for name, asked in measures.wanted(names, plan.thresholds).items()}
 
     names = (*plan.metrics, measures.TREAT_ALL)
-    found: list[Row] = []
-    everybody: list[Row] = []
+    found: list[Judged] = []
+    everybody: list[Judged] = []
     for update, lp in lps.items():
-        head: Row = {"update": update, "fitted": "frozen" if update == "keep" else "crossed"}
+        fitted = "frozen" if update == "keep" else "crossed"
         whole = of(site.lp if lp is None else lp, None)
         each = [] if lp is None else [of(lp, w) for w in drawn]
         for metric, value in whole.items():
@@ -195,9 +204,9 @@ def _judged(
             everyone = metric.startswith(measures.TREAT_ALL)
             if everyone and update == "keep":
                 name = metric.replace(measures.TREAT_ALL, "net_benefit")
-                everybody.append({"update": "treat all", "fitted": "frozen"} | measured(name, value, again))
+                everybody.append(Judged(TREAT_ALL, "frozen", name, value, again))
             elif not everyone:
-                found.append(head | (measured(metric) if lp is None else measured(metric, value, again)))
+                found.append(Judged(update, fitted, metric, *(() if lp is None else (value, again))))
     return found + everybody
 
 

@@ -1,30 +1,37 @@
-# mypy: disable-error-code="attr-defined"
+# mypy: disable-error-code="arg-type, attr-defined"
 """fedsim validate, on real runs: plan, freeze, evaluate, list."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import special
 
 from fedsim.cli import main
+from fedsim.cli.validate import rows_sha256
 from fedsim.store import ResultStore
+from tests.validation import made
 
 RUN = (
     "run data=table data.path=cohort.csv data.client=hospital data.label=died data.external=Karolinska "
-    "split.test=0.3 rounds=30 optimizer.step_size=0.5"
+    "split.test=0.3 rounds=30 optimizer.step_size=0.5 data.keep=[sex]"
 )
 FAST = ["bootstrap=100", "folds=5"]
 
 
-def cohort(path, hospitals, *, shift=0.0, columns=("age", "ef", "unit"), units=("a", "b"), seed=0, n=150):
+COLUMNS = ("age", "ef", "unit", "sex")
+
+
+def cohort(path, hospitals, *, shift=0.0, columns=COLUMNS, units=("a", "b"), seed=0, n=150):
     """Patients of hospitals as a CSV file."""
     rng = np.random.default_rng(seed)
     lines = [",".join(["hospital", *columns, "died"])]
     for hospital in hospitals:
-        for _ in range(n):
-            values = {"age": round(rng.normal(70, 8), 2), "ef": round(rng.normal(40, 10), 2)}
-            risk = special.expit(0.08 * (values["age"] - 70) - 0.06 * (values["ef"] - 40) + shift)
+        for i in range(n):
+            age, ef = round(rng.normal(70, 8), 2), round(rng.normal(40, 10), 2)
+            values = {"age": age, "ef": ef, "sex": "fm"[i % 2]}
+            risk = special.expit(0.08 * (age - 70) - 0.06 * (ef - 40) + shift)
             values["unit"] = units[rng.integers(len(units))]
             lines.append(
                 ",".join([hospital, *(str(values[c]) for c in columns), str(int(rng.random() < risk))])
@@ -65,10 +72,11 @@ def test_plan_evaluate_and_list(said, trained, tmp_path):
     run, store = trained[1]["cohort"], trained[2]
     at = ["--site", "Karolinska"]
     plan = str(tmp_path / "plan.yaml")
-    code, out = said(run, *at, "--write-plan", plan, *FAST)
+    asked = [*FAST, "groups={age: [68, 72], sex: []}"]
+    code, out = said(run, *at, "--write-plan", plan, *asked)
     assert code == 0 and "after Karolinska was looked at: the run itself, which stored metrics" in out.out
-    assert said(run, *at, "--write-plan", plan, *FAST)[0] == 0  # the same plan again
-    code, out = said(run, *at, "--write-plan", plan, *FAST, "alpha=0.5")
+    assert said(run, *at, "--write-plan", plan, *asked)[0] == 0  # the same plan again
+    code, out = said(run, *at, "--write-plan", plan, *FAST)
     assert code == 2 and "holds another plan, and plans are not changed" in out.err
 
     code, out = said(run, *at, "--plan", plan, "--json")
@@ -79,6 +87,13 @@ def test_plan_evaluate_and_list(said, trained, tmp_path):
     frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
     for name in ("auroc", "log_loss", "brier", "calibration_intercept", "calibration_slope"):
         assert frozen[name] == pytest.approx(stored[name], abs=1e-5)
+    told = {r["name"]: r for r in found["subgroups"] if r["metric"] == "auroc" and r["update"] == "keep"}
+    bands = ["age < 68", "age 68 to 72", "age >= 72"]
+    assert list(told) == [*bands, "age", "sex = f", "sex = m", "sex"]
+    assert sum(told[name]["n"] for name in bands) == 150 and told["sex = f"]["n"] == 75
+    values = [told[f"sex = {sex}"]["value"] for sex in "fm"]
+    assert told["sex"]["group"] == "gap" and told["sex"]["value"] == pytest.approx(abs(values[0] - values[1]))
+    assert any("fewer than 100 events, or without, whose intervals are" in w for w in found["warnings"])
     assert found["choice"]["update"] in ("keep", "intercept", "slope", "refit")
     assert {r["region"] for r in found["adaptation"]} == {"Halland", "Kronoberg"}
     coefficients = {r["term"]: r["frozen"] for r in found["updates"] if r["update"] == "refit"}
@@ -88,6 +103,7 @@ def test_plan_evaluate_and_list(said, trained, tmp_path):
     code, out = said("--plan", plan)  # which names run and site; stored: not a second attempt
     assert code == 0 and f"attempt {found['attempt']} (1 of 1 at Karolinska)" in out.out
     assert "closed test:" in out.out and "local adaptations" in out.out
+    assert "gap sex 150 " in " ".join(out.out.split())
     other = str(tmp_path / "other.yaml")
     assert said(run, *at, "--write-plan", other, *FAST, "alpha=0.01")[0] == 0
     code, out = said(run, *at, "--plan", other, "--quiet")
@@ -100,7 +116,7 @@ def test_a_file_that_nobody_looked_at(said, trained, tmp_path):
     """The plan is written before the file exists; the site lacks a column and has an unknown category."""
     run, plan = trained[1]["regions"], str(tmp_path / "plan.yaml")
     at = ["--site", "Karolinska"]
-    code, out = said(run, *at, "--write-plan", plan, *FAST)
+    code, out = said(run, *at, "--write-plan", plan, *FAST, "groups={sex: []}")
     assert code == 0 and "before anything was evaluated at Karolinska" in out.out
     site = tmp_path / "karolinska.csv"
     cohort(site, ["Karolinska"], columns=("unit", "age"), units=("a", "c"), seed=5)
@@ -108,6 +124,8 @@ def test_a_file_that_nobody_looked_at(said, trained, tmp_path):
     found = json.loads(out.out)
     assert code == 0 and found["n"] == 150
     assert any("has no value of ef" in warning for warning in found["warnings"])
+    assert any("has no value of sex, and so no subgroups" in warning for warning in found["warnings"])
+    assert found["subgroups"] == []
     assert 0 < found["unknown"]["unit"] < 150
     assert any("unit is a category that no region has" in warning for warning in found["warnings"])
     (absent,) = [r for r in found["features"] if r["feature"] == "ef"]
@@ -151,7 +169,7 @@ def test_wrong_requests(said, trained, tmp_path):
     few = tmp_path / "few.csv"
     cohort(few, ["Karolinska"], n=12)
     third = tmp_path / "third.csv"
-    third.write_text(few.read_text() + "Karolinska,70,40,a,2\n")
+    third.write_text(few.read_text() + "Karolinska,70,40,a,f,2\n")
     unregistered = tmp_path / "copy.yaml"
     unregistered.write_text((tmp_path / "plan.yaml").read_text().replace("seed: 0", "seed: 9"))
     for words, expected in (
@@ -166,6 +184,9 @@ def test_wrong_requests(said, trained, tmp_path):
         ([run, *at, "--write-plan", plan, "alfa=1"], "unknown option alfa"),
         ([run, *at, "--write-plan", plan, "run=1"], "run of the plan follows from the run"),
         ([run, *at, "--write-plan", plan, "=1"], "is no option=value"),
+        ([run, *at, "--write-plan", later, "groups={gender: []}"], "'gender' is neither a feature nor"),
+        ([run, *at, "--write-plan", later, "groups={sex: [1]}"], "groups.sex=[1] are cut points"),
+        ([run, *at, "--write-plan", later, "groups={age: [2, 1]}"], "groups.age must be rising numbers"),
         ([run, *at, "--plan", plan, "alpha=0.1"], "alpha belongs to the plan"),
         ([run, *at, "--plan", str(unregistered)], "was not written for this store"),
         ([run, *at, "--plan", plan, "--table", str(few)], "leave --table out"),
@@ -180,6 +201,21 @@ def test_wrong_requests(said, trained, tmp_path):
     ):
         code, out = said(*words)
         assert code == 2 and expected in out.err, (words, out.err)
+
+
+def test_other_times_groups_and_patients_are_other_rows():
+    site = made.timed("S", 20, 1)
+    of_row = np.arange(20) % 2
+    first = replace(made.frozen(site), groups={"sex": (("sex = f", "sex = m", "sex missing"), of_row)})
+    others = [
+        first,
+        replace(first, site=replace(site, time=site.time + 1)),
+        replace(first, site=replace(site, patient=of_row)),
+        replace(first, groups={"sex": (("sex = f", "sex = m", "sex missing"), 1 - of_row)}),
+        replace(first, groups={"sex": (("sex = m", "sex = f", "sex missing"), of_row)}),
+    ]
+    assert len({rows_sha256(one) for one in others}) == len(others)
+    assert rows_sha256(replace(first)) == rows_sha256(first)
 
 
 def test_a_region_that_a_fold_left_out_is_outside_of_that_folds_model(said, trained, tmp_path):
@@ -205,7 +241,7 @@ def test_data_that_changed_since_are_refused(said, trained, tmp_path):
     path, plan = here / "cohort.csv", str(tmp_path / "plan.yaml")
     kept = path.read_text()
     try:
-        path.write_text(kept + "Halland,70,40,a,1\n")
+        path.write_text(kept + "Halland,70,40,a,f,1\n")
         code, out = said(runs["cohort"], "--site", "Karolinska", "--write-plan", plan)
         assert code == 2 and "have changed since it was trained" in out.err
     finally:
@@ -271,7 +307,7 @@ def followed(path, hospitals, *, n=150, seed=0, shift=0.0):
 COX = (
     "run data=table data.path=days.csv data.client=hospital data.label=died data.time=days task=cox "
     "optimizer.batch_size=0 optimizer.step_size=0.3 rounds=10 split.test=0.3 data.external=Karolinska "
-    "evaluate.horizon=365 evaluate.thresholds=[0.2]"
+    "evaluate.horizon=365 evaluate.thresholds=[0.2] evaluate.groups={age:[70]}"
 )
 
 
@@ -287,6 +323,8 @@ def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_
     code, out = said(run, *at, "--plan", plan, "--json")
     assert code == 0, out.err
     found = json.loads(out.out)
+    assert {row["name"] for row in found["subgroups"]} == {"age < 70", "age >= 70", "age"}
+    assert found["plan"]["groups"] == {"age": [70]}  # the run's own, as the horizon is
     assert found["plan"]["horizon"] == 365 and found["n"] == 150 and found["adaptation"] == []
     stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
     frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}

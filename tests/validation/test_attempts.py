@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,12 @@ def test_a_plan_is_its_bytes(tmp_path):
     assert found == hashlib.sha256(path.read_bytes()).hexdigest()
     assert text_of(made.plan(alpha=0.01)) != path.read_bytes()
     assert b"horizon" not in path.read_bytes()  # as plans were written before there was one
+    assert b"groups" not in path.read_bytes()
+    columns: list[dict[str, Any]] = [{}, {"age": [65]}, {"age": [65, 80]}, {"sex": []}]
+    apart = [made.plan(groups=groups) for groups in columns]
+    assert len({text_of(one) for one in apart}) == 4 and text_of(apart[0]) == path.read_bytes()
+    path.write_bytes(text_of(apart[2]))
+    assert read_plan(path)[0] == apart[2]
     path.write_bytes(text_of(made.plan(horizon=2.5, **TIMED)))
     assert read_plan(path)[0].horizon == 2.5
 
@@ -63,6 +70,7 @@ def test_a_plan_that_was_changed_is_refused(tmp_path, change, said):
         ({"folds": 1}, "folds must be in"),
         ({"seed": -1}, "seed must be in"),
         ({"ridge": -1.0}, "ridge must be in"),
+        ({"groups": {"age": [65, 60]}}, "groups.age must be rising numbers"),
         ({"horizon": 0.0, **TIMED}, "horizon must be in"),
         ({"horizon": 1.0, **TIMED, "adapt": True}, "adapt=true is of outcomes with two classes"),
         (
