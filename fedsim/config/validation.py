@@ -101,9 +101,4 @@ class ValidationPlan:
             self.horizon is None or 0 < self.horizon < float("inf"),
             f"horizon must be in (0, inf), or null, got {self.horizon}",
         )
-        require(
-            self.horizon is None or not self.adapt,
-            "adapt=true is of outcomes with two classes: regions' own baseline hazards have no menu yet; set "
-            "adapt=false",
-        )
         check_groups(self.groups, "groups")

@@ -8,7 +8,7 @@ intercept out where there is one of the whole model, that is but for a network's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,10 +20,14 @@ from fedsim.validation.measures import Bootstrap, Value
 from fedsim.validation.rows import Frozen, Rows, Scorer
 from fedsim.validation.updates import fit_update
 
-Adaptation = Literal["intercept", "slope", "head", "full"]
+Adaptation = Literal["intercept", "baseline", "slope", "head", "full"]
 METRICS = ("log_loss", "auroc")
 FEWEST = 10  # events, and as many without, to fit anything to
 OTHERS = "others"
+
+Tried = tuple[str, Adaptation]  # a region, and its update
+Which = Tried | None  # None: the frozen model
+Measured = Callable[[Rows, Mapping[Which, Floats], Bootstrap], Mapping[Which, Mapping[str, Floats]]]
 
 
 def menu(frozen: Frozen) -> tuple[Adaptation, ...]:
@@ -52,7 +56,28 @@ def adapt(frozen: Frozen, update: Adaptation, rows: Rows, ridge: float) -> Score
 
 
 def adaptations(frozen: Frozen, plan: ValidationPlan) -> list[dict[str, Any]]:
-    """Every region's menu: one mapping per region, update, metric and place where it is judged.
+    """Every region's menu, of an outcome with two classes: see `gains`."""
+    made: dict[Tried, Scorer | str] = {
+        (region.train.name, update): adapt(frozen, update, region.train, plan.ridge)
+        for region in frozen.regions
+        for update in menu(frozen)
+    }
+    return gains(frozen, plan, made, METRICS, _measured)
+
+
+def gains(
+    frozen: Frozen,
+    plan: ValidationPlan,
+    made: Mapping[Tried, Scorer | str],
+    metrics: Sequence[str],
+    measured: Measured,
+) -> list[dict[str, Any]]:
+    """What updates are worth at home and elsewhere: one mapping per region, update, metric and place where it
+    is judged.
+
+    Args:
+      made: the scorer after each region's every update, or why there is none.
+      metrics: what `measured` finds, f64[1 + replicates] each: of all rows, then of every replicate.
 
     Returns:
       region, update, judged_at (a region, the site, or `others`: the mean over all but the region itself),
@@ -61,48 +86,42 @@ def adaptations(frozen: Frozen, plan: ValidationPlan) -> list[dict[str, Any]]:
       patients of the place. Undefined: None. Regions without held-out rows are not judged at.
     """
     places = [region.test for region in frozen.regions if region.test is not None] + [frozen.site]
-    made = {
-        (region.train.name, update): adapt(frozen, update, region.train, plan.ridge)
-        for region in frozen.regions
-        for update in menu(frozen)
-    }
     scorers = {which: scorer for which, scorer in made.items() if not isinstance(scorer, str)}
-    measured = {place.name: _measured(place, scorers, plan) for place in places}
+    known = {}
+    for place in places:
+        drawn = Bootstrap(place.y.size, place.patient, plan.bootstrap, plan.seed, place.name)
+        lps: dict[Which, Floats] = {None: place.lp}
+        lps |= {which: scorer(place.x) for which, scorer in scorers.items()}
+        known[place.name] = measured(place, lps, drawn)
     found: list[dict[str, Any]] = []
     for which, scorer in made.items():
         region, update = which
         head: dict[str, Any] = {"region": region, "update": update}
         if isinstance(scorer, str):
-            found += [head | _nothing(metric, scorer) for metric in METRICS]
+            found += [head | _nothing(metric, scorer) for metric in metrics]
             continue
-        for metric in METRICS:
-            gains = {}
+        for metric in metrics:
+            gain = {}
             for place in places:
-                kept, now = measured[place.name][None][metric], measured[place.name][which][metric]
-                gains[place.name] = measures.goodness(metric, now) - measures.goodness(metric, kept)
+                kept, now = known[place.name][None][metric], known[place.name][which][metric]
+                gain[place.name] = measures.goodness(metric, now) - measures.goodness(metric, kept)
                 values = {"frozen": _value(kept[0]), "value": _value(now[0])}
                 told = {"judged_at": place.name, "metric": metric, "n": place.y.size} | values
-                found.append(head | told | _interval(gains[place.name]))
+                found.append(head | told | _interval(gain[place.name]))
             others = [p for p in places if p.name != region]
             told = {"judged_at": OTHERS, "metric": metric, "n": sum(p.y.size for p in others)}
-            mean = _mean(np.stack([gains[p.name] for p in others]))
+            mean = _mean(np.stack([gain[p.name] for p in others]))
             found.append(head | told | {"frozen": None, "value": None} | _interval(mean))
     return found
 
 
 _PARTED = "its training rows part events from others perfectly, so that there is no maximum of the likelihood"
-_Which = tuple[str, Adaptation] | None  # None: the frozen model
 
 
-def _measured(
-    place: Rows, scorers: Mapping[tuple[str, Adaptation], Scorer], plan: ValidationPlan
-) -> dict[_Which, dict[str, Floats]]:
-    """Each model's metrics at a place, f64[1 + replicates]: of all rows, then of every replicate."""
-    drawn = Bootstrap(place.y.size, place.patient, plan.bootstrap, plan.seed, place.name)
-    lps: dict[_Which, Floats] = {None: place.lp}
-    lps |= {which: scorer(place.x) for which, scorer in scorers.items()}
+def _measured(place: Rows, lps: Mapping[Which, Floats], drawn: Bootstrap) -> dict[Which, dict[str, Floats]]:
+    """Each model's metrics at a place."""
     again = measures.replicates(place.y, lps, METRICS, (), drawn)
-    found: dict[_Which, dict[str, Floats]] = {}
+    found: dict[Which, dict[str, Floats]] = {}
     for which, lp in lps.items():
         whole = measures.measure(place.y, lp, METRICS, ())
         found[which] = {

@@ -55,8 +55,9 @@ class _Sums:
         return value, (x - mean).sum(axis=0), information
 
 
-def fit(x: Floats, event: Floats, time: Floats, offset: Floats) -> Fit:
-    """The coefficients b that maximise the partial likelihood of hazards exp(offset + x b).
+def fit(x: Floats, event: Floats, time: Floats, offset: Floats, ridge: float = 0.0) -> Fit:
+    """The coefficients b that maximise the partial likelihood of hazards exp(offset + x b), less
+    ridge |b|^2 / 2.
 
     Args:
       x: [n, p]; p may be 0. event: [n], 1 or 0 (censored); at least one; time, offset: [n].
@@ -72,21 +73,23 @@ def fit(x: Floats, event: Floats, time: Floats, offset: Floats) -> Fit:
     information = _Sums(columns[:, 1:], event, time, offset).at(np.zeros(p, np.float64))[2]
     nothing = ~kept | (np.diag(information) <= 1e-10 * np.diag(gram)[1:] * event.mean())
     information[nothing], information[:, nothing] = 0.0, 0.0
-    kept = independent(information)
+    kept = independent(information) | (ridge > 0)
     free = np.flatnonzero(kept)
     sums = _Sums(columns[:, 1:][:, free], event, time, offset)
     start = np.zeros(len(free), np.float64)
-    root = np.linalg.inv(np.linalg.cholesky(sums.at(start)[2]))
 
     def at(b: Floats) -> Point:
         value, gradient, information = sums.at(b)
-        return Point(value, value, gradient, information)
+        penalised = information + ridge * np.eye(len(b))
+        return Point(value - 0.5 * ridge * float(b @ b), value, gradient - ridge * b, penalised)
+
+    root = np.linalg.inv(np.linalg.cholesky(at(start).information))
 
     def endless(b: Floats) -> bool:
-        return float(np.ptp(sums.x @ b)) > _FAR + float(np.ptp(offset))
+        return ridge == 0 and float(np.ptp(sums.x @ b)) > _FAR + float(np.ptp(offset))
 
     b, (_, value, _, information), separated = climb(at, start, endless, "Cox")
-    if len(free):  # where the likelihood rises without end the search stops on a plain
+    if len(free) and ridge == 0:  # where the likelihood rises without end the search stops on a plain
         separated |= bool(np.linalg.eigvalsh(root @ information @ root.T)[0] < _FLAT)
     coefficients, covariance = np.zeros(p, np.float64), np.zeros((p, p), np.float64)
     coefficients[free] = b

@@ -21,6 +21,7 @@ closed test: Vergouwe et al., Statistics in Medicine 2017, 36:4529, see `updates
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,15 +30,24 @@ from fedsim.validation import cox
 from fedsim.validation.logistic import Fit, Floats
 from fedsim.validation.updates import Updated, design
 
+Hazard = Callable[[Floats], Floats]  # times [n] -> the cumulative baseline hazard there
+
 
 def fit_update(
-    name: Update, x: Floats | None, lp: Floats, event: Floats, time: Floats, hazard: Floats
+    name: Update,
+    x: Floats | None,
+    lp: Floats,
+    event: Floats,
+    time: Floats,
+    hazard: Floats,
+    ridge: float = 0.0,
 ) -> Updated:
     """Fit one update; its `predict` gives log relative risks that go with the frozen baseline hazard.
 
     Args:
       x: [n, F], for refit; lp is an affine map of it. event: [n], 1 or 0 (censored), one event at least;
         time: [n], to the event or the end of follow-up; hazard: [n], H at that time.
+      ridge: penalty on changes of everything but the factor.
 
     Returns:
       parameters: the factor of the baseline is one. log_likelihood: of the partial likelihood, for keep with
@@ -45,7 +55,7 @@ def fit_update(
     """
     columns = design("slope" if name in ("keep", "baseline") else name, x, lp)[:, 1:]
     changed = name in ("slope", "refit")
-    found = cox.fit(columns if changed else columns[:, :0], event, time, lp)
+    found = cox.fit(columns if changed else columns[:, :0], event, time, lp, ridge)
     observed = float(event.sum())
     expected = hazard * np.exp(lp + columns @ found.coefficients if changed else lp)
     total = float(expected.sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class Rows:
         """Events, or those without, whichever are fewer."""
         events = int(self.y.sum())
         return min(events, self.y.size - events)
+
+    def until(self, horizon: float) -> Rows:
+        """The same, whose follow-up ends at the horizon."""
+        assert self.time is not None
+        return replace(self, y=self.y * (self.time <= horizon), time=np.minimum(self.time, horizon))
 
     def of(self, mine: NDArray[np.int64]) -> Rows:
         """Some of the rows."""

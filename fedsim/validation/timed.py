@@ -7,7 +7,6 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
 from fedsim.metrics import Absolute
-from fedsim.validation import differences, measures, subgroups
+from fedsim.validation import adapting_times, differences, measures, subgroups
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.hazards import fit_update
 from fedsim.validation.logistic import Floats
@@ -40,7 +39,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     """
     horizon = plan.horizon
     assert horizon is not None
-    site = _until(frozen.site, horizon)
+    site = frozen.site.until(horizon)
     assert site.time is not None
     events = int(site.y.sum())
     _check(frozen, plan, events)
@@ -92,17 +91,10 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         case_mix=_case_mix(frozen, plan, drawn),
         features=differences.features(frozen),
         subgroups=apart,
-        adaptation=[],
+        adaptation=adapting_times.adaptations(frozen, plan, lambda t: _at(baseline, t)) if plan.adapt else [],
         unknown=dict(frozen.unknown),
         warnings=_warnings(frozen, site, plan, events) + few,
     )
-
-
-def _until(rows: Rows, horizon: float) -> Rows:
-    """Rows whose follow-up ends at the horizon."""
-    assert rows.time is not None
-    early = rows.y * (rows.time <= horizon)
-    return replace(rows, y=early, time=np.minimum(rows.time, horizon))
 
 
 def _baseline(frozen: Frozen) -> tuple[Floats, Floats]:
@@ -155,7 +147,7 @@ def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int) -> 
             f"{frozen.site.time.max():g}), so that what is of probabilities by then has no value"
         )
     found += of_rows(frozen)
-    found += of_tests(frozen)
+    found += of_tests(frozen, "; adaptations are not judged at home" if plan.adapt else "")
     return found
 
 

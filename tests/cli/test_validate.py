@@ -318,14 +318,17 @@ def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_
     assert main(COX.split()) == 0
     (run,) = set(store.ids()) - before
     plan, at = str(tmp_path / "plan.yaml"), ["--site", "Karolinska"]
-    asked = [*FAST, "thresholds=[0.2]", "updates=[keep,refit]"]
+    asked = [*FAST, "thresholds=[0.2]", "updates=[keep,refit]", "adapt=true"]
     assert said(run, *at, "--write-plan", plan, *asked)[0] == 0
     code, out = said(run, *at, "--plan", plan, "--json")
     assert code == 0, out.err
     found = json.loads(out.out)
     assert {row["name"] for row in found["subgroups"]} == {"age < 70", "age >= 70", "age"}
     assert found["plan"]["groups"] == {"age": [70]}  # the run's own, as the horizon is
-    assert found["plan"]["horizon"] == 365 and found["n"] == 150 and found["adaptation"] == []
+    assert found["plan"]["horizon"] == 365 and found["n"] == 150
+    tried = {(r["region"], r["update"]): r["judged_at"] for r in found["adaptation"] if r["gain"] is not None}
+    every = ("baseline", "slope", "full")
+    assert set(tried) == {(region, update) for region in ("Halland", "Kronoberg") for update in every}
     stored = store.manifest(run)["metrics"]["external"]["Karolinska"]
     frozen = {r["metric"]: r["value"] for r in found["metrics"] if r["update"] == "keep"}
     called = {"observed_expected": "o_e", "net_benefit@0.2": "net_benefit_0.2"}
@@ -336,9 +339,9 @@ def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_
     assert coefficients["age"] == pytest.approx(kept["age"], rel=1e-5)
     code, out = said("--plan", plan)
     assert code == 0 and "of an event by 365" in out.out and "closed test:" in out.out
+    assert "local adaptations, improvement in brier_t on the frozen model" in out.out
     for words, expected in (
         (["updates=[keep,intercept]"], "updates must be of keep, baseline, slope, refit"),
-        (["adapt=true"], "adapt=true is of outcomes with two classes"),
         (["horizon=-1"], "horizon must be in (0, inf)"),
     ):
         code, out = said(run, *at, "--write-plan", str(tmp_path / "other.yaml"), *words)

@@ -72,7 +72,6 @@ def test_a_plan_that_was_changed_is_refused(tmp_path, change, said):
         ({"ridge": -1.0}, "ridge must be in"),
         ({"groups": {"age": [65, 60]}}, "groups.age must be rising numbers"),
         ({"horizon": 0.0, **TIMED}, "horizon must be in"),
-        ({"horizon": 1.0, **TIMED, "adapt": True}, "adapt=true is of outcomes with two classes"),
         (
             {"horizon": 1.0, **TIMED, "updates": ("keep", "intercept")},
             "updates must be of keep, baseline, slope",
