@@ -69,6 +69,17 @@ def test_columns_can_be_chosen(read):
     assert fed.features == ("smoker", "nyha=2", "nyha=3", "nyha=4")
 
 
+def test_stages_and_doses_are_categories(read):
+    rows = ["1,5 mg,1 vessel", "2,10 mg,2 vessels", "3a,5 mg,2 vessels", "3b,20 mg,none", "3a,10 mg,none"]
+    text = "hospital,stage,dose,disease,died\n" + "".join(f"A,{r},{i % 2}\n" for i, r in enumerate(rows))
+    found = read(text)
+    assert found.features == (
+        *("stage=2", "stage=3a", "stage=3b"),
+        *("dose=20 mg", "dose=5 mg"),
+        *("disease=2 vessels", "disease=none"),
+    )
+
+
 def test_numbers_as_categories_sort_by_value(read):
     text = "hospital,code,died\nA,1234568,0\nA,9,1\nB,1234567,1\nB,,0\nB,10.5,0\n"
     fed = read(text, categorical=["code"])
@@ -249,6 +260,17 @@ BAD = {
         GOOD.replace(",", ";").replace("70;", "70,5;").replace("61;", "61,2;").replace("80;", "80,1;"),
         {"delimiter": ";"},
         "'age' writes decimals with a comma .'70,5' in row 1",
+    ),
+    "units": (
+        "hospital,hb,died\nA,131,0\nA,12.5 g/dL,1\nB,13.1 g/dL,0\nB,11.9g/dL,1\n",
+        {},
+        "'hb' mixes units: '131' in row 1, '12.5 g/dL' in row 2; write numbers of one unit.*data.categorical",
+    ),
+    "two units": (
+        "hospital,hb,died\n"
+        + "".join(f"A,{110 + i} g/L,{i % 2}\nB,{11 + i / 10} g/dL,0\n" for i in range(30)),
+        {},
+        "'hb' mixes units: '110 g/L' in row 1, '11.0 g/dL' in row 2",
     ),
     "dates": ("hospital,age,died\nA,2020-01-01,0\nB,2021-01-01,1\n", {}, "'age' holds date32.*data.drop"),
     "identifiers": (
