@@ -50,7 +50,7 @@ def document(rows: Rows, decision: Decision, again: str) -> Document:
     bars = model.tornado(
         {name: (told.low, told.base, told.high) for name, told in ranges.items()}
         | {key: (low, base[key], high) for key, (low, high) in intervals.items()},
-        _bounds(sites),
+        _bounds({site: found.baseline for site, found in differences.items()}),
         fixed,
     )
     arms = [baseline, choice, *found.values()]
@@ -112,9 +112,15 @@ def _ranges(decision: Decision) -> dict[str, Range]:
     return found | {model.patients_of(region.site): region.patients for region in decision.regions}
 
 
-def _bounds(sites: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    of_sites = {model.patients_of(site): (0.0, MOST) for site in sites}
-    return BOUNDS | of_sites | {model.difference_of(site): (-1.0, 1.0) for site in sites}
+def _bounds(alone: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """What each number can be. alone: the share that the baseline rightly flags at each region, with which a
+    difference adds up to a share."""
+    of_sites = {model.patients_of(site): (0.0, MOST) for site in alone}
+    return (
+        BOUNDS
+        | of_sites
+        | {model.difference_of(site): (-share, 1.0 - share) for site, share in alone.items()}
+    )
 
 
 def _training(choice: Shown, regions: int) -> dict[str, float]:

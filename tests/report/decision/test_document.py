@@ -16,7 +16,7 @@ from fedsim.report import decide
 from fedsim.report.decision import words
 from fedsim.report.decision.document import guess
 from fedsim.report.decision.words import Language, number
-from tests.report.decision.made import AGAIN, SITES, arm, predictions, runs, write
+from tests.report.decision.made import AGAIN, SITES, arm, predictions, runs, values, write
 from tests.report.test_page import Page
 
 Put = Callable[..., str]
@@ -75,6 +75,20 @@ def test_sums_verdicts_and_arms(made: dict[str, Any]):
     assert made["regions"]["Här"]["few_events"] and made["same_patients"]
     runs_of = {run for told in made["arms"].values() for run in told["runs"].values()}
     assert all((Path(made["store"]) / run).is_dir() for run in runs_of) and len(runs_of) == 6
+
+
+def test_no_share_beyond_1_turns_the_answer(tmp_path: Path, put: Put):
+    # Alone 0.5 (Här) and 1 (Där) are right already. At 600 SEK the net is 19,780; at 1,000 it is -100,220,
+    # and 0.75 more, or 0.25 more, would have to be right.
+    plan = runs(put)
+    for cost, expected in ((600, [0.5 * 0.9011, -0.5 * 0.0989]), (1000, [None, None])):
+        assumptions = values()["assumptions"]
+        assumptions["hour_cost"] |= {"low": cost - 100, "base": cost, "high": cost + 100}
+        (tmp_path / str(cost)).mkdir()
+        path = write(tmp_path / str(cost) / "decision.yaml", assumptions=assumptions)
+        made = decide.numbers("demo", tmp_path / "store", path, plan, AGAIN)[0]
+        turns = {bar["name"]: bar["turns"] for bar in made["tornado"]}
+        assert [turns[f"difference/{site}"] for site in SITES] == pytest.approx(expected)
 
 
 def test_one_run_without_an_account_leaves_no_bound(tmp_path: Path, put: Put):
