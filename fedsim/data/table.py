@@ -30,7 +30,8 @@ def table(cfg: Table) -> Federation:
 
     Text columns, and those in `data.categorical`, are one-hot encoded with the levels found at
     clients that train, first level dropped; a level met only at an external client gives an
-    all-zero block and is counted in `metadata[client]["unknown_categories"]`. Everything else must
+    all-zero block and is counted in `metadata[client]["unknown_categories"]`. Features of which a
+    client has no value are in `metadata[client]["without_values"]`, with its rows. Everything else must
     be a number; empty cells, NA, NaN, null, ? and . are missing. A client with a single row is
     welcome: it trains with it and has no test rows.
 
@@ -132,6 +133,7 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
     blocks: list[np.ndarray] = []
     features: list[str] = []
     unknown: dict[str, dict[str, Any]] = {}
+    names, holder = np.unique(np.array(owner, dtype=np.str_), return_inverse=True)
     for column in _feature_columns(cfg, frame.column_names, set(roles.values())):
         values = frame[column]
         _check_present(values, column, outside)
@@ -145,6 +147,12 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
         else:
             blocks.append(_numbers(values, column)[:, None])
             features.append(column)
+        missing = np.isnan(blocks[-1][:, :1]).any(axis=1)
+        if missing.any():
+            present = np.bincount(holder[~missing], minlength=len(names))
+            for k in np.flatnonzero(present == 0):
+                notes = unknown.setdefault(str(names[k]), {}).setdefault("without_values", {})
+                notes[column] = int((holder == k).sum())
     require(features, "data: no feature column is left; see data.features and data.drop")
     columns["x"] = np.concatenate(blocks, axis=1)
     return gather(

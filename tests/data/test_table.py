@@ -69,6 +69,14 @@ def test_columns_can_be_chosen(read):
     assert fed.features == ("smoker", "nyha=2", "nyha=3", "nyha=4")
 
 
+def test_a_column_of_which_a_client_has_no_value_is_named(read):
+    text = "hospital,phenotype,ef,died\nA,,,0\nA,,,1\nB,reduced,30,0\nB,preserved,,1\nC,reduced,NA,1\n"
+    fed = read(text, external="C")
+    assert fed.metadata["A"] == {"without_values": {"phenotype": 2, "ef": 2}} and "B" not in fed.metadata
+    assert fed.metadata["C"]["without_values"] == {"ef": 1}
+    assert describe(fed)["per_client"][0]["without_values"] == {"phenotype": 2, "ef": 2}
+
+
 def test_stages_and_doses_are_categories(read):
     rows = ["1,5 mg,1 vessel", "2,10 mg,2 vessels", "3a,5 mg,2 vessels", "3b,20 mg,none", "3a,10 mg,none"]
     text = "hospital,stage,dose,disease,died\n" + "".join(f"A,{r},{i % 2}\n" for i, r in enumerate(rows))
@@ -419,7 +427,8 @@ def test_a_sites_own_file_is_coded_as_the_table_is(read, beside):
     same = read(together, external="Karolinska")
     assert fed.fingerprint == same.fingerprint and fed.features == read(GOOD).features
     assert [fed.names[k] for k in fed.external] == ["Karolinska"]
-    assert fed.metadata == same.metadata == {"Karolinska": {"unknown_categories": {"sex": 1}}}
+    known = {"unknown_categories": {"sex": 1}, "without_values": {"smoker": 2}}
+    assert fed.metadata == same.metadata == {"Karolinska": known}
     column = fed.features.index("smoker")
     assert np.isnan(fed.columns["x"][fed.client_of_row() == fed.names.index("Karolinska"), column]).all()
 
