@@ -14,6 +14,7 @@ from fedsim.base import FedsimError, Interrupted, RequestError
 from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_keys
+from fedsim.run.naming import naming
 from fedsim.run.progress import Progress, Silent
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkpoint, run_id, sinks
 
@@ -65,7 +66,7 @@ def run_experiments(
 
     Raises:
       Interrupted: `stopped` said so.
-      RequestError: a wrong option or input, before anything is run.
+      RequestError: a wrong option or input, before anything is run; with the labels of its cell.
       FedsimError: the results folder fills up.
     """
     from fedsim.run.pack import Job
@@ -96,7 +97,8 @@ def run_experiments(
         asked = jobs[run].experiment
         sinks.check(asked.sinks)
         if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
-            sources.lanes(asked)  # what has no valid account is refused before anything is run
+            with naming(jobs[run].cell):
+                sources.lanes(asked)  # what has no valid account is refused before anything is run
     packs: dict[str, list[str]] = {}
     for run, structure in structure_keys({run: jobs[run].experiment for run in todo}).items():
         packs.setdefault(structure, []).append(run)
@@ -106,6 +108,8 @@ def run_experiments(
     fresh = store.fresh()
     try:
         groups = list(packs.values())
+        for members in groups:
+            machine.check([jobs[run] for run in members])
         for i, members in enumerate(groups):
             machine.warmed()
             if i + 1 < len(groups):
@@ -192,6 +196,30 @@ class Machine:
     _warming: Future[Any] | None = None
     _side: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
+    def check(self, jobs: list[Any]) -> None:
+        """Raises RequestError, with its cell, for one of jobs of one structure whose options do not fit
+        together. What only the split of a seed makes impossible is found when its pack is built."""
+        from fedsim import world
+        from fedsim.run.pack import candidates
+        from fedsim.simulate.build import build
+
+        with naming(jobs[0].cell):
+            first = jobs[0].experiment
+            self._start(first)
+            federation, _ = self.sources.split(first)
+            # Traced and laid out for one lane, on no device: nothing is compiled.
+            lanes = self.sources.lanes(first)[:1]
+            engine = build(federation, lanes, self._ask(first, "platform"), lambda setup: None)
+            if not world.chooses(first.world):
+                engine.schedules[0].meet(0)
+        tried: set[int] = set()  # grids, by identity: cells of a sweep share them
+        for job in jobs:
+            grid = job.experiment.tune.grid
+            if grid and id(grid) not in tried:
+                tried.add(id(grid))
+                with naming(job.cell):
+                    candidates(job.experiment)
+
     def packs(self, jobs: list[Any]) -> list[list[Any]]:
         """Jobs cut into packs whose splits have as many clients, of whom as many join late, and that fit in
         memory."""
@@ -200,7 +228,8 @@ class Machine:
         self._start(jobs[0].experiment)
         groups: dict[Any, list[Any]] = {}
         for job in jobs:
-            federation, folds = self.sources.split(job.experiment)
+            with naming(job.cell):
+                federation, folds = self.sources.split(job.experiment)
             alike = id(federation), len(folds[0].ids), len(folds[0].late)
             groups.setdefault(alike, []).append(job)
         out: list[list[Any]] = []

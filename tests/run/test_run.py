@@ -244,6 +244,22 @@ def test_wrong_requests_are_refused_and_nothing_is_stored(changes, message, tmp_
     assert ResultStore(tmp_path).ids() == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aggregator": "median", "algorithm": "local"}, "aggregator=median .* algorithm=local takes none"),
+        ({"tune": {"grid": {"optimizer.step_size": [0.1, -1.0]}}}, "step_size must be .* got -1"),
+        ({"world": {"name": "uniform", "cohort": 5}}, "world.cohort=5 is larger than the federation's 4"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named_before_another_begins(changes, message, tmp_path):
+    """The others have programs of their own and come first."""
+    experiments = make(), make(algorithm="local"), make(**changes)
+    with pytest.raises(RequestError, match=f"^n=2: .*{message}"):
+        run_experiments(cells(*experiments), tmp_path)
+    assert ResultStore(tmp_path).ids() == []
+
+
 def test_two_processes_run_each_cell_once(tmp_path):
     """Both end well, and every run was made by exactly one of them."""
     code = (
