@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsim.base import INCOMPLETE, SUCCESS, FedsimError, require
+from fedsim.base import INCOMPLETE, SUCCESS, FedsimError, RequestError, require
 from fedsim.cli import requested
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
@@ -85,7 +85,16 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
     else:
         there = _having(store, runs, name)
         require(there, f"no run of {request.sweep.name} has a table {name!r}")
-        rows, _ = kept.read(store.root, f"{name}.parquet", there, pq.read_table)
+
+        def one(path: Path) -> pa.Table:
+            try:
+                return pq.read_table(path)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise RequestError(
+                    f"{path} is damaged though its run is done; remove {path.parent} and sweep again"
+                ) from error
+
+        rows, _ = kept.read(store.root, f"{name}.parquet", there, one)
         of = [there[i] for i in rows["run"].to_pylist()]
         rows = rows.drop_columns(["run", *(axis for axis in axes if axis in rows.column_names)])
     columns: dict[str, Any] = {"run": pa.array(of, pa.string())}

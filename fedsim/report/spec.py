@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import yaml
 
-from fedsim.base import build, require
+from fedsim.base import RequestError, build, require
 from fedsim.metrics import direction
 from fedsim.report.intervals import Ends, Method, OverSeeds
 
@@ -325,6 +325,8 @@ def load(path: Path) -> ReportSpec:
     require(path.is_file(), f"{path} does not exist; declare tables there")
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 text (byte {error.start}); save it as that") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""

@@ -125,6 +125,9 @@ def test_wrong_requests_name_the_experiment(tmp_path: Path, experiment: Any) -> 
     (tmp_path / "bad.yaml").write_text("tables: [\n")
     with pytest.raises(RequestError, match=r"demo: .*bad.yaml, line 2: not YAML"):
         report.write("demo", tmp_path / "store", tmp_path / "bad.yaml", tmp_path / "out", experiment)
+    (tmp_path / "bad.yaml").write_bytes(b"tables: []\xff")
+    with pytest.raises(RequestError, match=r"demo: .*bad.yaml is not UTF-8 text \(byte 10\)"):
+        report.write("demo", tmp_path / "store", tmp_path / "bad.yaml", tmp_path / "out", experiment)
     (tmp_path / "bad.yaml").write_text("figures: [{name: g, kind: gain, baseline: nobody}]")
     with pytest.raises(RequestError, match=r"demo: figure g: no finished run with algorithm=nobody"):
         report.write("demo", tmp_path / "store", tmp_path / "bad.yaml", tmp_path / "out", experiment)
