@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fedsim.report.drawing import (
     COLOURS,
@@ -100,6 +101,7 @@ def convergence(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
         texts.append((mean[-1], say(method, labels), colour))
     ax.set_xlim(left, right if right > left else left + 1)
     ax.set_xlabel("Round")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     level = {"pooled": "Pooled", "mean": "Mean over clients:", "worst": "Worst client's"}.get(
         spec.source, "Mean over clients by rows:"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from matplotlib.ticker import LogFormatter
+
 from fedsim.report.drawing import (
     COLOURS,
     MARKERS,
@@ -42,7 +44,9 @@ def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
         colour, place = looks[method]
         sites = sorted((s for s, m in pairs if m == method), key=lambda s: (mean_size[s], str(s)))
         ends = [found[s, method] for s in sites]
-        x = [mean_size[s] for s in sites]
+        # Side by side, as otherwise one method hides another at the same site.
+        shift = 1.02 ** (methods.index(method) - (len(methods) - 1) / 2)
+        x = [mean_size[s] * shift for s in sites]
         for at, (_, low, high) in zip(x, ends, strict=True):
             if low is not None and high is not None:
                 ax.vlines(at, low, high, color=colour, linewidth=1.2, alpha=0.6)
@@ -57,11 +61,14 @@ def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
             label=say(method, labels),
         )
         points += [
-            Point(ax, at, e[0], f"{say(s, labels)}, {say(method, labels)}: {at:,.0f} rows, {ends_of(e)}")
+            Point(ax, at, e[0], f"{say(s, labels)}, {say(method, labels)}: {rows_of}, {ends_of(e)}")
             for s, at, e in zip(sites, x, ends, strict=True)
+            for rows_of in [f"{mean_size[s]:,.0f} rows"]
         ]
     ax.axhline(0, color="black", linewidth=1, zorder=1.5)
     ax.set_xscale("log")
+    for axis_ticks in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        axis_ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
     ax.set_xlabel(f"Rows tested at the {say(spec.source, labels)}, logarithmic")
     ax.set_ylabel(gain_words(spec, metric, baseline))
     ax.set_title(spec.title or f"{metric}: gain over {baseline} by size")
@@ -69,6 +76,7 @@ def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     caption(
         fig,
         f"Mark: mean over {count} of differences paired by seed. Bar: 95 % interval ({NOTE[spec.interval]}).",
+        "Methods stand side by side at a site's number of rows.",
         *left_out(rows, spec),
         *footnote,
     )

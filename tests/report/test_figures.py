@@ -78,3 +78,12 @@ def test_gain_by_size_stands_at_each_sites_rows(tmp_path: Path, experiment: Any)
     assert lines[0] == "site,algorithm,seed,n,gain" and len(lines) == 7
     site, _, seed, n, gain = lines[-1].split(",")
     assert (site, seed, float(n)) == ("Small", "2", 40.0) and float(gain) == pytest.approx(0.22)
+
+
+def test_methods_of_one_site_do_not_hide_each_other(tmp_path: Path, experiment: Any) -> None:
+    from fedsim.report.figures import figures
+
+    spec = declared.parse({"figures": [{"name": "g", "kind": "size", "where": {"split": "natural"}}]})
+    (drawn,) = figures(report.read(tmp_path / "store", experiment), spec)
+    # Both sites have 40 rows: a place for each of two methods.
+    assert len({mark.x for mark in drawn.marks}) == 2 and len(drawn.marks) == 4
