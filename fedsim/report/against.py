@@ -24,8 +24,9 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE
-from fedsim.report.rows import NoRuns, Rows, Value, observe
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import NAMED, FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 Curve = dict[Value, dict[Value, float]]  # value of the dimension -> seed -> value of the metric

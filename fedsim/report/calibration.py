@@ -30,7 +30,7 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE, cut, mean_interval
-from fedsim.report.rows import NoRuns, Rows, Value, chosen
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import FigureSpec
 from fedsim.report.stored import Stored, load
 from fedsim.report.words import say
@@ -73,8 +73,8 @@ def by_method(rows: Rows, spec: FigureSpec) -> dict[Value, dict[Value, Stored]]:
     which = str(spec.where.get("set", "test"))
     made: dict[Value, dict[Value, Stored]] = {}
     owner: dict[tuple[Value, Value], str] = {}
-    for run in rows.runs:
-        if not (run.done and chosen(run, spec.where)):
+    for run in rows.chosen(spec.where):
+        if not run.done:
             continue
         key = (run.label(spec.by), run.seed)
         require(

@@ -28,8 +28,9 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE
-from fedsim.report.rows import NoRuns, Rows, Value, observe
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from fedsim.metrics import RANGE
 from fedsim.report.intervals import Interval, cut, mean_interval
-from fedsim.report.rows import Rows, Value, keeper, options, plain
+from fedsim.report.labels import options
+from fedsim.report.rows import Rows, Value
 from fedsim.report.spec import FigureSpec
 
 # Okabe and Ito 2008: told apart under every common colour blindness. Yellow is left out: too pale.
@@ -131,10 +132,9 @@ def beside(ax: Axes, text: str, at: Any, offset: Any, system: Any, **look: Any) 
 def left_out(rows: Rows, spec: FigureSpec) -> list[str]:
     """What a reader must know of runs that the figure should show and cannot."""
     others = {d: w for d, w in spec.where.items() if d != spec.by}
-    runs = list(filter(keeper(others), rows.runs))
     if spec.by in spec.where:
-        shown = [*options(spec.where[spec.by]), spec.baseline]
-        runs = list(filter(keeper({spec.by: shown}), runs))
+        others[spec.by] = [*options(spec.where[spec.by]), spec.baseline]
+    runs = rows.chosen(others)
     diverged = sum(run.diverged for run in runs)
     unfinished = sum(not run.done for run in runs) - diverged + len(rows.missing)
     words = [f"{diverged} diverged"] * bool(diverged) + [f"{unfinished} did not finish"] * bool(unfinished)
@@ -152,9 +152,7 @@ def seeds_of(counts: set[int]) -> str:
 
 def in_plan(methods: set[Value], spec: FigureSpec, rows: Rows) -> list[Value]:
     """As listed under `where`, then as in the plan."""
-    cells = rows.planned or tuple(run.cell for run in rows.runs)
-    listed = [*map(str, options(spec.where.get(spec.by, [])))]
-    listed += [str(plain(cell[spec.by])) for cell in cells if spec.by in cell]
+    listed = [*map(str, options(spec.where.get(spec.by, []))), *rows.order.get(spec.by, ())]
     rank = {name: i for i, name in reversed(list(enumerate(listed)))}
     return sorted(methods, key=lambda m: (rank.get(str(m), len(listed)), str(m)))
 
@@ -202,7 +200,7 @@ def drawing(
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
     fig.draw_without_rendering()  # places everything, for all three files
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)  # else each file lays it out once more
     box = fig.get_tightbbox().padded(0.1)  # inches
     marks = []
     for ax, x, y, text in points:

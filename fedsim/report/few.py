@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedsim.report.rows import Key, Rows, observe
+import numpy as np
+
+from fedsim.report.rows import Key, Rows
 from fedsim.report.spec import NAMED, Level
+from fedsim.report.values import observe
 
 ENOUGH = 100
 SIGN = "°"
@@ -34,12 +37,11 @@ def events(
     for (*rest, metric), by_seed in found.items():
         if metric != "positives":
             continue
-        sizes = found[(*rest, "n")]
-        for seed, positives in by_seed.items():
-            if positives == positives:
-                least = positives if "c_index" in known else min(positives, sizes[seed] - positives)
-                key = tuple(rest)
-                fewest[key] = min(fewest.get(key, int(least)), int(least))
+        # Both have the same seeds in the same order.
+        positives, n = (np.fromiter(of.values(), np.float64) for of in (by_seed, found[(*rest, "n")]))
+        least = positives if "c_index" in known else np.fmin(positives, n - positives)
+        if (said := least[~np.isnan(positives)]).size:
+            fewest[tuple(rest)] = int(said.min())
     return fewest
 
 

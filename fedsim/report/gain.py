@@ -26,9 +26,11 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE, Interval, mean_interval
-from fedsim.report.rows import Key, NoRuns, Rows, Value, observe, options
+from fedsim.report.labels import options
+from fedsim.report.rows import Key, NoRuns, Rows, Value
 from fedsim.report.seeds import Seeds
 from fedsim.report.spec import FigureSpec, TableSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 

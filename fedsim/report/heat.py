@@ -22,8 +22,9 @@ from fedsim.report.drawing import (
     seeds_of,
 )
 from fedsim.report.intervals import NOTE, Interval, mean_interval
-from fedsim.report.rows import NoRuns, Rows, Value, observe
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 Cells = dict[tuple[Value, Value], dict[Value, float]]

@@ -10,7 +10,7 @@ from fedsim.report import few
 from fedsim.report.intervals import STRATIFIED, described
 from fedsim.report.over import note
 from fedsim.report.published import OUTSIDE, WITHIN, Comparison
-from fedsim.report.rows import Key, Rows, keeper, redrawn
+from fedsim.report.rows import Key, Rows, redrawn
 from fedsim.report.spec import Published, TableSpec
 from fedsim.report.words import say
 
@@ -54,7 +54,7 @@ def notes(
     again = "the training, on the same split" if _one_split(rows, spec) else "the split and the training"
     luck = f"Seeds repeat {again}"
     whose = "the interval is not one over new patients"
-    if redrawn(filter(keeper(spec.where), rows.runs)):
+    if redrawn(rows.chosen(spec.where)):
         luck = "Each seed draws new patients, splits them and trains on them"
         whose = "the interval is one over new patients, too"
     found = [
@@ -88,7 +88,7 @@ def notes(
 
 def _one_split(rows: Rows, spec: TableSpec) -> bool:
     """Whether who tests what is the publishers' choice, and no seed's."""
-    shown = {run.about.get("split") for run in filter(keeper(spec.where), rows.runs)}
+    shown = {run.about.get("split") for run in rows.chosen(spec.where)}
     return shown == {"published"}
 
 

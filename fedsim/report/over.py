@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedsim.base import require
-from fedsim.report.rows import Key, Rows, Value, observe
+from fedsim.report.rows import Key, Rows, Value
 from fedsim.report.spec import Over, TableSpec
+from fedsim.report.values import observe
 
 WORDS = {"mean": "mean", "spread": "standard deviation"}
 

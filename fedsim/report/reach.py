@@ -23,8 +23,9 @@ from fedsim.report.drawing import (
     panels,
     seeds_of,
 )
-from fedsim.report.rows import NoRuns, Rows, Value, observe
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 COSTS = ("bytes_up", "bytes_down", "simulated_seconds")

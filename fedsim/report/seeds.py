@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedsim.report.intervals import Interval, mean_interval, stratified
-from fedsim.report.rows import Key, Rows, Run, Value, keeper, plain
+from fedsim.report.labels import Labels
+from fedsim.report.rows import Key, Rows, Value
 from fedsim.report.spec import INSIDE, TableSpec
 
 BETWEEN = "/"  # a stratum and a seed, where cells have strata
@@ -58,28 +61,24 @@ class Seeds:
         self.runs: dict[Key, dict[Value, str]] = {}
         self.lost: dict[Key, None] = {}
         seen: dict[Value, None] = {}
-        keeps = keeper(spec.where)
-        for run in rows.runs:
-            if keeps(run):
-                seed = replicate([run.label(d) for d in spec.strata], run.seed)
-                seen[seed] = None
-                key = tuple(run.label(d) for d in outside)
-                if run.done:
-                    self.runs.setdefault(key, {})[seed] = run.id
-                else:
-                    self.lost[key] = None
-                if run.diverged:
-                    self.diverged.setdefault(key, set()).add(seed)
+        at = rows.labels.chosen(spec.where)
+        for i, key, seed in zip(at.tolist(), *_called(rows.labels, spec, outside, at), strict=True):
+            run = rows.runs[i]
+            seen[seed] = None
+            if run.done:
+                self.runs.setdefault(key, {})[seed] = run.id
+            else:
+                self.lost[key] = None
+            if run.diverged:
+                self.diverged.setdefault(key, set()).add(seed)
         self.seen = list(seen)
-        if rows.planned is not None:
-            known = {**spec.where, **dict.fromkeys([*outside, *spec.strata])}.keys() - set(INSIDE)
-            if all(known <= cell.keys() and "seed" in cell for cell in rows.planned):
+        if rows.planned is not None and rows.plan is not None:
+            known = {**spec.where, **dict.fromkeys([*outside, *spec.strata, "seed"])}.keys() - set(INSIDE)
+            if all(known <= cell.keys() for cell in rows.planned):
                 self.planned = {}
-                for cell in rows.planned:
-                    if keeps(Run("", Path(), {"cell": cell})):
-                        key = tuple(plain(cell[d]) for d in outside)
-                        seed = replicate([plain(cell[d]) for d in spec.strata], plain(cell["seed"]))
-                        self.planned.setdefault(key, []).append(seed)
+                at = rows.plan.chosen(spec.where)
+                for key, seed in zip(*_called(rows.plan, spec, outside, at), strict=True):
+                    self.planned.setdefault(key, []).append(seed)
 
     def lost_keys(self, metrics: Sequence[str]) -> list[Key]:
         """Cells of the plan, or of unfinished runs, where these alone tell the cell's whole key."""
@@ -104,3 +103,13 @@ class Seeds:
 
     def _outside(self, key: Key) -> Key:
         return tuple(key[i] for i in self.at)
+
+
+def _called(
+    labels: Labels, spec: TableSpec, outside: Sequence[str], at: NDArray[np.int64]
+) -> tuple[list[Key], list[Value]]:
+    """The cell's labels and the seed, with its stratum, of each run at these positions."""
+    seeds = labels.of("seed", at)
+    if spec.strata:
+        seeds = [replicate(s, seed) for s, seed in zip(labels.keys(spec.strata, at), seeds, strict=True)]
+    return labels.keys(outside, at), seeds

@@ -13,8 +13,9 @@ from itertools import combinations
 from math import factorial, fsum
 
 from fedsim.base import require
-from fedsim.report.rows import Key, NoRuns, Rows, Value, observe
+from fedsim.report.rows import Key, NoRuns, Rows, Value
 from fedsim.report.spec import Shapley, TableSpec
+from fedsim.report.values import observe
 
 JOINED = "+"  # between the members in a coalition's label
 MOST = 10  # players: 1,023 coalitions

@@ -23,8 +23,9 @@ from fedsim.report.drawing import (
 )
 from fedsim.report.gain import gain_words, gains, intervals, of_baseline
 from fedsim.report.intervals import NOTE
-from fedsim.report.rows import Rows, observe
+from fedsim.report.rows import Rows
 from fedsim.report.spec import FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 

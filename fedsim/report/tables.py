@@ -11,14 +11,16 @@ from fedsim.base import RequestError, require
 from fedsim.metrics import RANGE, TARGET, badness, direction
 from fedsim.report import few, patients, reference, shapley
 from fedsim.report.intervals import Interval, cut
+from fedsim.report.labels import options
 from fedsim.report.notes import DIVERGED, notes, published_notes
 from fedsim.report.over import observe_over
 from fedsim.report.paired import Difference
 from fedsim.report.published import Comparison, compare
-from fedsim.report.rows import Key, NoRuns, Rows, Value, observe, options, plain
+from fedsim.report.rows import Key, NoRuns, Rows, Value
 from fedsim.report.seeds import Seeds, interval, merge
 from fedsim.report.spec import COUNTED, ReportSpec, TableSpec
 from fedsim.report.table import Cell, Table
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 
@@ -211,13 +213,7 @@ class _Order:
     """Rows and columns in the order of `where`, then of the spec's metrics, then of the plan."""
 
     def __init__(self, spec: TableSpec, rows: Rows) -> None:
-        self.spec = spec
-        cells = rows.planned or tuple(run.cell for run in rows.runs)
-        self.first: dict[str, dict[str, int]] = {}
-        for cell in cells:
-            for dimension, value in cell.items():
-                places = self.first.setdefault(dimension, {})
-                places.setdefault(str(plain(value)), len(places))
+        self.spec, self.plan = spec, rows.order
 
     def sort(self, dimensions: Sequence[str], keys: Iterable[Key]) -> tuple[Key, ...]:
         unique = list(dict.fromkeys(keys))
@@ -230,7 +226,7 @@ class _Order:
         listed = list(map(str, options(self.spec.where[dimension]))) if dimension in self.spec.where else []
         if dimension == "metric":
             listed = list(self.spec.metrics)
-        planned = sorted(self.first.get(dimension, {}), key=self.first.get(dimension, {}).__getitem__)
+        planned = self.plan.get(dimension, ())
         rest = sorted({str(v) for v in values}, key=_natural)
         return {v: i for i, v in enumerate(dict.fromkeys([*listed, *planned, *rest]))}
 

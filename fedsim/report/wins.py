@@ -12,8 +12,9 @@ from fedsim.base import require
 from fedsim.metrics import HIGHER_IS_BETTER, TARGET, badness, direction
 from fedsim.report.drawing import HEAT, Drawing, Point, canvas, caption, drawing, in_plan, left_out
 from fedsim.report.heat import grid, write_in
-from fedsim.report.rows import Key, NoRuns, Rows, Value, chosen, observe
+from fedsim.report.rows import Key, NoRuns, Rows, Value
 from fedsim.report.spec import NAMED, FigureSpec
+from fedsim.report.values import observe
 from fedsim.report.words import say
 
 Pair = tuple[Value, Value]
@@ -28,7 +29,7 @@ def shares(rows: Rows, spec: FigureSpec) -> dict[Pair, tuple[float, int]]:
         direction(spec.metric) is not None or spec.metric in TARGET,
         f"{spec.metric} has no better side; choose one of {', '.join([*HIGHER_IS_BETTER, *TARGET])}",
     )
-    axes = dict.fromkeys(d for run in rows.runs if chosen(run, spec.where) for d in run.cell)
+    axes = dict.fromkeys(d for run in rows.chosen(spec.where) for d in run.cell)
     others = [d for d in axes if d not in (spec.by, "seed")]
     others += [spec.source] if spec.source in NAMED else []
     found = observe(

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedsim.store import aside
+from fedsim.store.columns import NONE, ints, numbers
 from fedsim.store.summaries import FEW
 
 FOLDER = ".kept"
@@ -105,7 +106,7 @@ def _read(
 
 def _segment(tables: Mapping[str, pa.Table], marks: Mapping[str, Stamp | None]) -> Segment:
     texts = [_text(table) for table in tables.values()]
-    rows = pa.concat_tables(texts, promote_options="permissive") if texts else pa.table({})
+    rows = pa.concat_tables(texts, promote_options="permissive") if texts else NONE.select([])
     return Segment(
         rows, [Entry(run, marks[run], tuple(t.column_names), t.num_rows) for run, t in tables.items()]
     )
@@ -121,19 +122,19 @@ def _text(table: pa.Table) -> pa.Table:
 
 def _gather(parts: Iterable[tuple[Segment, Sequence[int]]]) -> tuple[pa.Table, list[str]]:
     """Rows of the runs that have a place, which is not negative, by place, and the columns of these runs."""
-    tables, names = [pa.table({"run": pa.array([], pa.int64())})], dict[str, None]()
+    tables, names = [NONE], dict[str, None]()
     for segment, places in parts:
         kinds = dict.fromkeys(e.columns for e, at in zip(segment.entries, places, strict=True) if at >= 0)
         used = dict.fromkeys(column for columns in kinds for column in columns)
         names |= used
         run = np.repeat(np.array(places, np.int64), [entry.rows for entry in segment.entries])
         if used:
-            rows = segment.rows.select(list(used)).append_column("run", pa.array(run))
-            tables.append(rows if (run >= 0).all() else rows.filter(pa.array(run >= 0)))
+            rows = segment.rows.select(list(used)).append_column("run", ints(run))
+            tables.append(rows if (run >= 0).all() else rows.take(ints(np.flatnonzero(run >= 0))))
     table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    run = table["run"].to_numpy()
+    run = numbers(table["run"])
     if (run[1:] < run[:-1]).any():
-        table = table.take(pa.array(np.argsort(run, kind="stable")))
+        table = table.take(ints(np.argsort(run, kind="stable")))
     return table.select([*names, "run"]), list(names)
 
 

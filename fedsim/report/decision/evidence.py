@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fedsim.base import RequestError, nearest, require
 from fedsim.report import stored
 from fedsim.report.decision.spec import Arm, Decision
-from fedsim.report.rows import Rows, Run, Value, keeper
+from fedsim.report.rows import Rows, Run, Value
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2_000
@@ -76,10 +76,9 @@ def show(rows: Rows, decision: Decision, arm: Arm, again: str) -> Shown | None:
       RequestError: two runs with one seed, a region that was not tested, or predictions that were not kept.
     """
     where = {**decision.where, **arm.where}
-    keeps = keeper(where)
     runs: dict[Value, Run] = {}
-    for run in rows.runs:
-        if not (run.done and keeps(run)):
+    for run in rows.chosen(where):
+        if not run.done:
             continue
         if run.seed in runs:
             differ = [d for d in run.cell if run.cell.get(d) != runs[run.seed].cell.get(d)]

@@ -1,0 +1,50 @@
+"""Columns of Arrow from NumPy and back, without pandas."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fedsim.store.columns import NONE, floats, ints, numbers
+
+HALVES = [0.5, None, float("nan"), 2.5, None, -1.0, 7.0, 8.0, None, 10.0]
+CODE = """
+import sys
+import numpy as np
+import pyarrow as pa
+from fedsim.store.columns import floats, ints, numbers
+
+table = pa.Table.from_arrays([ints(np.arange(3))], names=["run"])
+table = table.append_column("more", ints(numbers(table["run"]))).take(ints(np.array([2, 0])))
+assert floats(table["more"]).tolist() == [2, 0]
+assert "pandas" not in sys.modules
+"""
+
+
+def test_there_and_back() -> None:
+    values = np.array([[3, 1], [-(2**62), 5], [7, 9]])[:, 0]  # not next to each other in memory
+    assert ints(values).to_pylist() == values.tolist() and ints(values).type == pa.int64()
+    chunks = pa.chunked_array([[1, 2], [], [3]], pa.int32())
+    assert numbers(chunks).tolist() == [1, 2, 3] and numbers(chunks.chunk(0)).tolist() == [1, 2]
+    assert numbers(NONE["run"]).size == 0
+    with pytest.raises(ValueError, match="nulls"):
+        numbers(pa.array([1, None]))
+
+
+@pytest.mark.parametrize("begin", [0, 1, 3, 9])
+def test_nulls_are_nan(begin: int) -> None:
+    for whole in (pa.chunked_array([HALVES]), pa.chunked_array([HALVES[:4], HALVES[4:]])):
+        wanted = [np.nan if x is None else x for x in HALVES[begin:]]
+        np.testing.assert_array_equal(floats(whole.slice(begin)), wanted)
+    assert floats(pa.chunked_array([[1, None, 3]])).tolist()[::2] == [1.0, 3.0]
+    assert np.isnan(floats(pa.chunked_array([pa.nulls(3)]))).all()
+    assert floats(pa.chunked_array([], pa.float64())).size == 0
+    assert floats(pa.chunked_array([[True, False]])).tolist() == [1.0, 0.0]
+
+
+def test_without_pandas() -> None:
+    subprocess.run([sys.executable, "-c", CODE], check=True)
