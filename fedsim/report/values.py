@@ -33,9 +33,9 @@ class _Points(NamedTuple):
     values: Sequence[NDArray[np.float64]]
 
     @staticmethod
-    def none(metrics: int) -> _Points:
+    def none() -> _Points:
         empty = np.zeros(0, np.int64)
-        return _Points(empty, (empty, ()), (empty, ()), empty, [np.zeros(0, np.float64)] * metrics)
+        return _Points(empty, (empty, ()), (empty, ()), empty, ())
 
 
 def observe(
@@ -62,7 +62,8 @@ def observe(
     label = level if level in NAMED else "aggregate"
     done = np.flatnonzero(np.asarray([run.done for run in rows.runs], np.bool_))
     kept = rows.labels.chosen(where, done)
-    points = _points(rows, level, metrics, dimensions, where, at, kept)
+    # Without runs there is nothing to say of a metric that other tasks do not have.
+    points = _points(rows, level, metrics, dimensions, where, at, kept) if kept.size else _Points.none()
     codes = {d: rows.labels.codes(d, points.run) for d in dimensions if d not in INSIDE} | {
         "set": points.sets,
         label: points.labels,
@@ -127,7 +128,7 @@ def _points(
     named = level in NAMED
     table = rows.clients if named else rows.rounds
     if table.num_rows == 0:
-        return _Points.none(len(metrics))
+        return _Points.none()
     label = "name" if named else "aggregate"
     sets, set_names = _codes(table, "set")
     labels, label_names = _codes(table, label)
@@ -160,7 +161,7 @@ def _points(
     else:
         index = index[np.lexsort((replica[index], rnd[index], group[index]))]
     if not index.size:
-        return _Points.none(len(metrics))
+        return _Points.none()
     g, r, t = group[index], replica[index], rnd[index]
     new = g[1:] != g[:-1]
     if at == "all":

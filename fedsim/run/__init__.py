@@ -108,7 +108,7 @@ def run_experiments(
     fresh = store.fresh()
     try:
         groups = list(packs.values())
-        for members in groups:
+        for members in groups if len(todo) > 1 else ():
             machine.check([jobs[run] for run in members])
         for i, members in enumerate(groups):
             machine.warmed()
