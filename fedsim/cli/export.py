@@ -91,7 +91,7 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
                 return pq.read_table(path)
             except (OSError, pa.ArrowInvalid) as error:
                 raise RequestError(
-                    f"{path} is damaged though its run is done; remove {path.parent} and sweep again"
+                    f"{path} is gone or damaged though its run is done; remove {path.parent} and sweep again"
                 ) from error
 
         rows, _ = kept.read(store.root, f"{name}.parquet", there, one)
@@ -106,8 +106,8 @@ def _table(store: Any, request: Request, runs: Sequence[str], name: str) -> pa.T
 
 
 def _having(store: Any, runs: Sequence[str], name: str) -> list[str]:
-    """Those of `runs` that have a table `name`."""
-    return [run for run in runs if (store.root / run / f"{name}.parquet").exists()]
+    """Those of `runs` that have a table `name`. All have rounds: who reads them says where they are gone."""
+    return [run for run in runs if name == "rounds" or (store.root / run / f"{name}.parquet").exists()]
 
 
 def _write(path: Path, table: pa.Table, form: str) -> None:

@@ -57,13 +57,16 @@ def test_what_is_not_there_is_said(fedsim, engine, tiny, here):
     assert said.code == 1 and "file/runs.csv could not be written" in said.err
 
 
-def test_a_damaged_file_is_named(fedsim, engine, tiny, here):
+def test_a_file_that_is_damaged_or_gone_is_named(fedsim, engine, tiny, here):
     assert fedsim("sweep tiny").code == 0
     path = next((here / "results" / "store").glob("*/rounds.parquet"))
-    path.write_bytes(path.read_bytes()[:50])
-    said = fedsim("export tiny --to csv")
-    assert said.code == 2 and f"{path.parent.name}/rounds.parquet is damaged" in said.err, said.err
-    assert not (here / "results" / "tiny" / "export" / "rounds.csv").exists()
+    for harm in (lambda: path.write_bytes(path.read_bytes()[:50]), path.unlink):
+        harm()
+        said = fedsim("export tiny --to csv")
+        assert said.code == 2 and f"{path.parent.name}/rounds.parquet is gone or damaged" in said.err, (
+            said.err
+        )
+        assert not (here / "results" / "tiny" / "export" / "rounds.csv").exists()
 
 
 # --- trackers ------------------------------------------------------------------------------------
