@@ -1,12 +1,13 @@
 """A frozen linear model, its regions and a site outside, made of Gaussian patients."""
 
 import numpy as np
+import pytest
 from scipy import special
 
 from fedsim.config.validation import ValidationPlan
 from fedsim.validation.rows import Frozen, Region, Rows, folds_of
 
-__all__ = ["folds_of", "frozen", "near", "plan", "rows", "score", "timed"]
+__all__ = ["at_home_and_away", "folds_of", "frozen", "near", "plan", "rows", "score", "timed"]
 WEIGHTS = np.array([1.0, -0.8, 0.5])
 NAMES = ("age", "ef", "creatinine")
 
@@ -48,3 +49,16 @@ def timed(name, n, seed, *, shift=0.0, truth=lambda x: x @ WEIGHTS):
     happens, left = rng.exponential(size=n) / np.exp(truth(x)) / 0.2, rng.uniform(2, 8, n)
     event = (happens <= left).astype(np.float64)
     return Rows(name, x.copy(), x, event, x @ WEIGHTS, None, np.minimum(happens, left))
+
+
+def at_home_and_away(found, update, metric):
+    """Rows of region H's adaptation, at home and at the others K and S together, whose gains are checked."""
+    rows = {
+        row["judged_at"]: row
+        for row in found
+        if (row["region"], row["update"], row["metric"]) == ("H", update, metric)
+    }
+    home, away = rows["H"], rows["others"]
+    assert home["gain"] == pytest.approx(home["frozen"] - home["value"])
+    assert away["gain"] == pytest.approx(np.mean([rows["K"]["gain"], rows["S"]["gain"]]))
+    return home, away
