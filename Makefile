@@ -8,7 +8,7 @@ UV     := uv==0.13.9
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-long lint types imports pytest bench check-bench bench-device tables check-tables methods wheel lock setup clean
+.PHONY: help run test test-slurm test-long lint types imports pytest bench check-bench bench-device tables check-tables methods wheel lock setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,12 @@ run: $(VENV)/run.stamp ## the first experiment: four hospitals, every method
 
 test: lint types imports pytest ## what must pass before a commit
 
+test-slurm: MARKED := long
+test-slurm: TESTS := tests/slurm
+test-slurm: pytest ## what needs a real SLURM, which is started if its packages are there
+
 test-long: MARKED := long
-test-long: pytest ## what must pass beside it before a change lands: every member by every law
+test-long: pytest ## every member by every law, what documents show, attacks: at night, and before a release
 
 lint: $(VENV)/dev.stamp
 	@echo "== ruff"
@@ -36,7 +40,7 @@ imports: $(VENV)/dev.stamp
 
 pytest: $(VENV)/dev.stamp
 	@echo "== pytest, $(MARKED)"
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "$(MARKED)" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -m "$(MARKED)" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) $(TESTS)
 
 MARKED := not long
 

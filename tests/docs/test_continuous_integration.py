@@ -31,6 +31,12 @@ def test_gitlab_runs_the_two_targets():
     assert job["script"] == ["make $TARGET"]
 
 
+def test_both_run_the_long_tests_at_night():
+    github, gitlab = pipeline("github")["jobs"]["night"], pipeline("gitlab")["night"]
+    assert "schedule" in github["if"] and "schedule" in gitlab["rules"][0]["if"]
+    assert github["steps"][-1]["run"] == gitlab["script"][-1] == "make test-long"
+
+
 def test_the_environment_and_the_compile_cache_are_kept():
     github, gitlab = pipeline("github"), pipeline("gitlab")
     kept = {s["with"]["path"] for s in github["jobs"]["check"]["steps"] if "cache" in s.get("uses", "")}
@@ -45,4 +51,4 @@ def test_the_environment_and_the_compile_cache_are_kept():
 def test_what_is_called_is_a_target_and_nothing_is_left_out(path):
     called = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / path).read_text(encoding="utf-8")))
     assert called <= targets()
-    assert GATES | {"test-long", "check-bench"} <= called
+    assert GATES | {"test-slurm", "check-bench"} <= called

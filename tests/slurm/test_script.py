@@ -92,7 +92,7 @@ def test_scripts_are_bash(name):
 
 # --- what a task does ------------------------------------------------------------------------
 
-READ: Any = {"capture_output": True, "text": True, "timeout": 30, "check": True}
+READ: Any = {"capture_output": True, "text": True, "timeout": 120, "check": True}
 SCONTROL = """#!/bin/bash
 echo "$*" >> "$0.asked"
 if [[ $1 == show ]]; then echo "JobId=9 JobState=$STATE Reason=None"; else kill "$PPID"; fi
@@ -106,7 +106,7 @@ pathlib.Path("begun").touch()
 time.sleep({after})
 signal.signal(signal.SIGUSR1, lambda *_: sys.exit({code}))
 pathlib.Path("ready").touch()
-time.sleep(30)
+time.sleep(100)
 """
 
 
@@ -134,14 +134,14 @@ class Task:
         )  # fmt: skip
 
     def until_exists(self, name):
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (self.folder / name).exists():
             assert time.monotonic() < end, name
             time.sleep(0.02)
 
     def end(self):
         """(exit code, what it printed, what scontrol was asked to do)."""
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=120)
         path = self.folder / "scontrol.asked"
         return self.process.returncode, out, path.read_text().splitlines()[1:] if path.exists() else []
 

@@ -93,12 +93,15 @@ def test_says_who_works_where_and_how_fast(tmp_path):
             return False
 
     with Claims(tmp_path, Cluster(), beat_seconds=0.01).take(["a", "b", "c"]) as mine:
+        began = time.monotonic()
         mine.begin(["a", "b"], 80)
         mine.advance(10)
         time.sleep(0.05)
         mine.advance(30)
-        time.sleep(0.05)
-        found = Claims(tmp_path).holders(["a", "c", "d"])
+        took = time.monotonic() - began
+        while (found := Claims(tmp_path).holders(["a", "c", "d"]))["a"].progress["done"] < 40:
+            assert time.monotonic() < began + 60
+            time.sleep(0.01)  # a beat comes when the machine lets it
     assert set(found) == {"a", "c"}
     owner = found["a"]
     assert (owner.host, owner.pid, owner.job) == (
@@ -109,7 +112,7 @@ def test_says_who_works_where_and_how_fast(tmp_path):
     said = owner.progress
     assert said["runs"] == ["a", "b"]
     assert (said["done"], said["total"]) == (40, 80)
-    assert 30 / 0.5 < said["rounds_per_second"] < 30 / 0.05
+    assert 30 / took < said["rounds_per_second"] < 30 / 0.05
     assert said["beats"] > 2
 
 
@@ -306,7 +309,7 @@ for cell in cells:
 print("ready", flush=True)
 sys.stdin.readline()
 left = set(cells)
-end = time.monotonic() + 30
+end = time.monotonic() + 100
 while left and time.monotonic() < end:
     with claims.take(sorted(left)) as mine:
         for cell in mine.runs:
@@ -340,7 +343,7 @@ def test_of_many_watchers_one_takes_over(tmp_path, elsewhere):
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=120)
         assert worker.returncode == 0
     assert sorted((tmp_path / "log").read_text().split()) == [f"{i:02d}" for i in range(20)]
     Claims(tmp_path).clean()
@@ -389,7 +392,7 @@ def test_processes_share_cells_and_each_is_done_once(tmp_path):
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=120)
         assert worker.returncode == 0
     assert sorted((tmp_path / "log").read_text().split()) == [f"{i:02d}" for i in range(40)]
 
@@ -442,7 +445,7 @@ def test_a_killed_holder_releases(tmp_path):
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert not waiting.is_alive()
     assert held(tmp_path, "a", "b") == set()
     with claims.take(["a", "b", "c"]) as mine:
@@ -454,8 +457,8 @@ import signal
 import sys
 from fedsim.store import Claims
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in the background
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     Claims(sys.argv[1]).wait("a")
 except KeyboardInterrupt:
     sys.exit(7)
@@ -467,7 +470,7 @@ def test_waiting_can_be_interrupted(tmp_path):
         waiter = start(WAITER, tmp_path)
         time.sleep(0.05)
         waiter.send_signal(signal.SIGINT)
-        waiter.communicate(timeout=10)
+        waiter.communicate(timeout=120)
         assert waiter.returncode == 7
     Claims(tmp_path).wait("a")
     assert held(tmp_path, "a") == set()
