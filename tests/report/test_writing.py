@@ -7,12 +7,15 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from fedsim import report
 from fedsim.base import FedsimError, RequestError
@@ -36,6 +39,12 @@ def test_csv_has_full_precision(tmp_path: Path, put: Put) -> None:
     ]
 
 
+def fonts_in(pdf: bytes) -> list[TTFont]:
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
+    contents = [zlib.decompress(s) for s in streams if s.startswith(b"x")]
+    return [TTFont(io.BytesIO(c)) for c in contents if c.startswith(b"\0\1\0\0")]
+
+
 def test_write(tmp_path: Path, experiment: Any) -> None:
     args = ("demo", tmp_path / "store", tmp_path / "tables.yaml")
     files = report.write(*args, tmp_path / "out", experiment)
@@ -51,6 +60,11 @@ def test_write(tmp_path: Path, experiment: Any) -> None:
         assert len(svg) > 10_000 and "dc:date" not in svg
         pdf = (tmp_path / f"out/figures/{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+        fonts = fonts_in(pdf)
+        assert fonts
+        for font in fonts:  # whole letters, and nothing that only shapers read
+            tables = {*font.keys()}
+            assert {"glyf", "cmap", "hmtx"} <= tables and not {"GSUB", "GPOS", "GDEF"} & tables
     gain = list(csv.DictReader((tmp_path / "out/figures/gain.csv").read_text().splitlines()))
     assert [line["site"] for line in gain[::6]] == ["Small", "Large"]  # in order of gain
     assert float(gain[1]["gain"]) == pytest.approx(0.21) and gain[1]["seed"] == "1"
