@@ -66,7 +66,9 @@ class Stored:
 def read(run: Run, advice: str) -> pa.Table:
     """Its predictions as they are stored. Raises RequestError, with `advice`, where it kept none."""
     try:
-        return pq.read_table(run.folder / "predictions.parquet", use_threads=False)
+        # pq.read_table would import pyarrow.dataset, and with it pandas.
+        with pq.ParquetFile(run.folder / "predictions.parquet") as file:
+            return file.read(use_threads=False)
     except (OSError, pa.ArrowInvalid):
         raise RequestError(f"run {run.id} kept no predictions, or they are damaged; {advice}") from None
 
