@@ -30,8 +30,8 @@ class RunResult:
 
     cell: the sweep's labels of this run, such as {"method": "fedavg"}.
     error: one sentence, for a failed or diverged run.
-    rounds, clients, predictions, tuning, timeline: tables, or mappings of column -> values [rows] (or
-      [rows, n] for a list per row). NaN means undefined and is stored as null.
+    rounds, clients, predictions, tuning, timeline: column -> values [rows] (or [rows, n] for a list per row).
+      NaN means undefined and is stored as null.
     model: name -> array.
     manifest: seconds, compile_seconds, device_kind, bytes, privacy ... (plain data).
     """
@@ -40,11 +40,11 @@ class RunResult:
     status: Literal["done", "diverged", "failed"]
     cell: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
-    rounds: pa.Table | Mapping[str, Any] | None = None
-    clients: pa.Table | Mapping[str, Any] | None = None
-    predictions: pa.Table | Mapping[str, Any] | None = None
-    tuning: pa.Table | Mapping[str, Any] | None = None
-    timeline: pa.Table | Mapping[str, Any] | None = None
+    rounds: Mapping[str, Any] | None = None
+    clients: Mapping[str, Any] | None = None
+    predictions: Mapping[str, Any] | None = None
+    tuning: Mapping[str, Any] | None = None
+    timeline: Mapping[str, Any] | None = None
     model: Mapping[str, np.ndarray] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,19 +107,11 @@ def _entry(text: str) -> bytes:
     return yaml.dump({name: value}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
 
 
-def _table(columns: pa.Table | Mapping[str, Any]) -> pa.Table:
+def _table(columns: Mapping[str, Any]) -> pa.Table:
     """An Arrow table whose undefined numbers are null."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if not isinstance(columns, pa.Table):
-        return pa.table({name: _column(values) for name, values in columns.items()})
-    for i, name in enumerate(columns.column_names):
-        column = columns.column(i)
-        if pa.types.is_floating(column.type):
-            defined = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-            columns = columns.set_column(i, name, defined)
-    return columns
+    return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 _FLOATS = {float, type(None)}

@@ -5,7 +5,6 @@ import math
 import os
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -58,15 +57,6 @@ def test_options_may_be_numpy_scalars(tmp_path):
     kept = ResultStore(tmp_path)
     kept.write(ID, result(experiment=other(**scalars)))
     assert kept.experiment(ID) == other(**scalars)
-
-
-def test_arrow_tables_lose_undefined_numbers_too(tmp_path):
-    table = pa.table({"auc": pa.array([0.5, math.nan, None], pa.float32()), "name": ["a", "b", None]})
-    kept = ResultStore(tmp_path)
-    kept.write(ID, result(rounds=table))
-    found = kept.read(ID, "rounds")
-    assert found.to_pydict() == {"auc": [0.5, None, None], "name": ["a", "b", None]}
-    assert found.schema == table.schema
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged"])
