@@ -38,5 +38,7 @@ class Attack:
 
 def liars(cfg: AttackConfig, seed: int, clients: int) -> np.ndarray:
     """Which of `clients` training clients lie; bool[clients]."""
-    drawn = generator(seed, "attack").permutation(clients)
-    return np.isin(np.arange(clients), drawn[: round(cfg.share * clients)])
+    lie = np.zeros(clients, bool)
+    if many := round(cfg.share * clients):
+        lie[generator(seed, "attack").permutation(clients)[:many]] = True
+    return lie
