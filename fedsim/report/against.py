@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from fedsim.report.drawing import (
     ACROSS,
-    LINES,
-    MARKERS,
     Drawing,
     Point,
+    band_of,
     caption,
     drawing,
     ends_in,
@@ -22,6 +21,7 @@ from fedsim.report.drawing import (
     numeric,
     panels,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.intervals import NOTE
 from fedsim.report.rows import NoRuns, Rows, Value
@@ -66,7 +66,6 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
     points: list[Point] = []
     for ax, site in zip(axes, sites, strict=True):
         for method in methods:
-            colour, place = looks[method]
             curve = by_site[site].get(method, {})
             at = [i for i, x in enumerate(places) if x in curve]
             ends = [ends_in(spec, list(curve[places[i]].values())) for i in at]
@@ -74,12 +73,8 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
             ax.plot(
                 at,
                 [mean for mean, _, _ in ends],
-                color=colour,
-                linewidth=1.6,
-                linestyle=LINES[place // len(MARKERS) % len(LINES)],
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=4,
                 label=say(method, labels),
+                **stroke_of(looks[method]),
             )
             points += [
                 Point(ax, i, e[0], f"{say(method, labels)}, {say(places[i], labels)}: {ends_of(e, '.4f')}")
@@ -88,7 +83,7 @@ def against(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
             band = [(i, e[1], e[2]) for i, e in zip(at, ends, strict=True) if e[1] is not None]
             if band:
                 where, low, high = zip(*band, strict=True)
-                ax.fill_between(where, low, high, color=colour, alpha=0.13, linewidth=0)
+                ax.fill_between(where, low, high, color=looks[method][0], **band_of(len(methods)))
         ax.set_xticks(range(len(places)), [say(x, labels) for x in places])
         ax.set_xlabel(say(spec.x, labels))
         if site is not None:

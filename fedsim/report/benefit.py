@@ -15,10 +15,9 @@ from fedsim.metrics import NET_BENEFIT
 from fedsim.report.calibration import by_method
 from fedsim.report.drawing import (
     GREY,
-    LINES,
-    MARKERS,
     Drawing,
     Point,
+    band_of,
     beside,
     canvas,
     caption,
@@ -29,6 +28,7 @@ from fedsim.report.drawing import (
     looks_of,
     numeric,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.intervals import NOTE, mean_interval
 from fedsim.report.rows import Rows
@@ -38,6 +38,7 @@ from fedsim.report.words import say
 
 Floats = NDArray[np.float64]
 STEPS = 50
+EVERY = 10  # thresholds from one mark of a line to the next
 
 
 def thresholds(spec: FigureSpec) -> list[float]:
@@ -69,18 +70,23 @@ def benefit(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
     beside(ax, "act on nobody", (at[-1], 0), (4, -3), "data", color=GREY, fontsize=8)
     top = 1e-3
     for method in methods:
-        colour, place = looks[method]
         seeds = np.stack([of for of, _ in found[method].values()])
         top = max(top, float(np.nanmax(seeds, initial=0.0)))
         ends = [mean_interval(values.tolist(), spec.over_seeds) for values in seeds.T]
-        look = {"color": colour, "linestyle": LINES[place // len(MARKERS) % len(LINES)]}
-        ax.plot(at, [e[0] for e in ends], linewidth=1.6, label=say(method, labels), **look)
+        ax.plot(
+            at,
+            [e[0] for e in ends],
+            # Not where its neighbours have theirs: lines lie close.
+            markevery=(3 * looks[method][1] % EVERY, EVERY),
+            label=say(method, labels),
+            **stroke_of(looks[method]),
+        )
         band = [
             (t, e[1], e[2]) for t, e in zip(at, ends, strict=True) if e[1] is not None and e[2] is not None
         ]
         if band:
             where, low, high = zip(*band, strict=True)
-            ax.fill_between(where, low, high, color=colour, alpha=0.13, linewidth=0)
+            ax.fill_between(where, low, high, color=looks[method][0], **band_of(len(methods)))
         for t, e in list(zip(at, ends, strict=True))[4::5]:
             points.append(Point(ax, t, e[0], f"{say(method, labels)}, from {t:g} on: {ends_of(e, '.4f')}"))
     ax.set_xlim(0, spec.most)
@@ -94,7 +100,7 @@ def benefit(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: l
     caption(
         fig,
         f"Line: mean over {seeds_of({len(of) for of in found.values()})}. Band: 95 % interval "
-        f"({NOTE[spec.interval]}). Dashed: act on everybody.",
+        f"({NOTE[spec.interval]}). Thin and dashed: act on everybody.",
         *left_out(rows, spec),
         *footnote,
     )

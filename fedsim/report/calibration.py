@@ -15,10 +15,9 @@ from fedsim.base import require
 from fedsim.metrics import horizon, smooth
 from fedsim.report.drawing import (
     GREY,
-    LINES,
-    MARKERS,
     Drawing,
     Point,
+    band_of,
     beside,
     caption,
     drawing,
@@ -28,6 +27,7 @@ from fedsim.report.drawing import (
     looks_of,
     numeric,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.intervals import NOTE, cut, mean_interval
 from fedsim.report.rows import NoRuns, Rows, Value
@@ -144,25 +144,24 @@ def calibration(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
     looks, points = looks_of(methods, spec), []
     smooth_lines: list[tuple[Any, ...]] = []
     for method in methods:
-        colour, place = looks[method]
         seeds = list(found[method].values())
         x = np.mean([s.predicted for s in seeds], axis=0)
         shares = [[s.positive[k] for s in seeds] for k in range(spec.bins)]
         ends = [cut(mean_interval(of_bin, spec.over_seeds), (0.0, 1.0)) for of_bin in shares]
         y = [e[0] for e in ends]
-        look = {"color": colour, "linestyle": LINES[place // len(MARKERS) % len(LINES)]}
-        marker = MARKERS[place % len(MARKERS)]
+        stroke = stroke_of(looks[method])
+        colour, dash = stroke["color"], stroke["linestyle"]
         at, fits = smoothed(seeds)
-        top.plot(at, fits.mean(axis=0), linewidth=1.4, **look)
+        top.plot(at, fits.mean(axis=0), color=colour, linewidth=1.6, linestyle=dash)
         band = [cut(mean_interval(fit.tolist(), spec.over_seeds), (0.0, 1.0)) for fit in fits.T]
         inner = [
             (a, e[1], e[2]) for a, e in zip(at, band, strict=True) if e[1] is not None and e[2] is not None
         ]
         if inner:
             where, low_end, high_end = zip(*inner, strict=True)
-            top.fill_between(where, low_end, high_end, color=colour, alpha=0.13, linewidth=0)
-        top.plot(x, y, linestyle="none", marker=marker, markersize=4.5, color=colour)
-        top.plot([], [], linewidth=1.4, marker=marker, markersize=4.5, label=say(method, labels), **look)
+            top.fill_between(where, low_end, high_end, color=colour, **band_of(len(methods)))
+        top.plot(x, y, **stroke | {"linestyle": "none"})
+        top.plot([], [], label=say(method, labels), **stroke)
         smooth_lines += [
             (method, seed, "smooth", float(a), float(b))
             for seed, fit in zip(found[method], fits, strict=True)
@@ -173,7 +172,8 @@ def calibration(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
                 top.vlines(at, low, high, color=colour, linewidth=0.9, alpha=0.7)
             text = f"predicted {at:.3f}, positive {ends_of((mean, low, high), '.3f')}"
             points.append(Point(top, at, mean, f"{say(method, labels)}: {text}"))
-        below.stairs(np.mean([s.share for s in seeds], axis=0), HISTOGRAM, linewidth=1.3, **look)
+        shares_of_rows = np.mean([s.share for s in seeds], axis=0)
+        below.stairs(shares_of_rows, HISTOGRAM, color=colour, linewidth=1.3, linestyle=dash)
     top.set_xlim(0, 1)
     top.set_ylim(0, 1)
     top.set_ylabel("Share of positives")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fedsim.report.drawing import (
-    COLOURS,
-    LINES,
-    MARKERS,
     ONCE,
     Drawing,
     Point,
+    apart,
+    band_of,
     canvas,
     caption,
     drawing,
@@ -26,6 +24,7 @@ from fedsim.report.drawing import (
     looks_of,
     numeric,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.intervals import NOTE
 from fedsim.report.rows import NoRuns, Rows, Value
@@ -68,30 +67,20 @@ def convergence(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnot
     texts: list[tuple[float, str, str]] = []
     points: list[Point] = []
     for method in methods:
-        colour, place = looks[method]
+        colour = looks[method][0]
         rounds = list(by_method[method])
         ends = [ends_in(spec, list(by_method[method][r].values())) for r in rounds]
         once = len(rounds) == 1
         if once:  # a level to compare the curves with
             rounds, ends = [left, right], ends * 2
         mean = [e[0] for e in ends]
-        style = ONCE if once else LINES[place // len(COLOURS) % len(LINES)]
-        marks: dict[str, Any] = {} if once else {"marker": MARKERS[place % len(MARKERS)], "markersize": 4.5}
+        stroke = stroke_of(looks[method]) | ({"linestyle": ONCE, "marker": ""} if once else {})
         every = max(1, len(rounds) // 8)  # marks enough to tell lines apart in grey
-        ax.plot(
-            rounds,
-            mean,
-            color=colour,
-            linewidth=1.6,
-            linestyle=style,
-            markevery=every,
-            clip_on=False,
-            **marks,
-        )
+        ax.plot(rounds, mean, markevery=every, clip_on=False, **stroke)
         band = [(low, high) for _, low, high in ends if low is not None and high is not None]
         if len(band) == len(rounds):
             low, high = zip(*band, strict=True)
-            ax.fill_between(rounds, low, high, color=colour, alpha=0.08 if once else 0.15, linewidth=0)
+            ax.fill_between(rounds, low, high, color=colour, **band_of(len(methods)))
         if rounds[-1] < right:
             ax.plot(rounds[-1], mean[-1], marker="o", markersize=3.5, color=colour)
             ax.hlines(mean[-1], rounds[-1], right, color=colour, linewidth=0.6, alpha=0.6)
@@ -135,7 +124,7 @@ def _direct_labels(fig: Figure, ax: Axes, texts: Sequence[tuple[float, str, str]
     wanted = sorted(
         (float(ax.transData.transform((0, y))[1]) * scale, y, word, colour) for y, word, colour in texts
     )
-    places = _apart([height for height, *_ in wanted], gap, float(box.y0) * scale, float(box.y1) * scale)
+    places = apart([height for height, *_ in wanted], gap, float(box.y0) * scale, float(box.y1) * scale)
     for place, (height, y, word, colour) in zip(places, wanted, strict=True):
         ax.annotate(
             word,
@@ -154,19 +143,3 @@ def _direct_labels(fig: Figure, ax: Axes, texts: Sequence[tuple[float, str, str]
                 "relpos": (0, 0.5),
             },
         )
-
-
-def _apart(heights: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
-    """The least squares change of rising `heights` that leaves `gap` between neighbours.
-
-    With i * gap taken off, it is isotonic regression by pooling adjacent violators.
-    """
-    blocks: list[tuple[float, int]] = []
-    for i, height in enumerate(heights):
-        blocks.append((height - i * gap, 1))
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, n) = blocks[-2:]
-            blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
-    flat = [value for value, count in blocks for _ in range(count)]
-    ceiling = max(top - (len(heights) - 1) * gap, bottom)
-    return [min(max(value, bottom), ceiling) + i * gap for i, value in enumerate(flat)]

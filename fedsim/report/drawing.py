@@ -29,6 +29,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 ONCE: Any = (0, (1.2, 1.2))
+BASELINE = "*"  # its mark: none of the others
 GREY = "#595959"
 # Lightness rises evenly (Nunez, Anderton, Renslow, PLoS ONE 13, 2018): as good in grey. Ends are left out, so
 # that what is written on it is told apart.
@@ -51,6 +52,7 @@ _STYLE: Any = {
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "legend.handlelength": 3.4,  # enough to see how a line is dashed
     "pdf.fonttype": 42,  # text that journals accept and readers can search
     "svg.hashsalt": "fedsim",  # else the ids in the file are drawn at random
     "xtick.color": GREY,
@@ -163,6 +165,54 @@ def looks_of(methods: Sequence[Value], spec: FigureSpec) -> dict[Value, tuple[st
     rivals = [m for m in methods if str(m) != spec.baseline]
     looks = {m: (COLOURS[i % len(COLOURS)], i) for i, m in enumerate(rivals)}
     return {m: looks.get(m, (GREY, -1)) for m in methods}
+
+
+def mark_of(place: int) -> str:
+    return MARKERS[place % len(MARKERS)] if place >= 0 else BASELINE
+
+
+def hollow(place: int) -> bool:
+    """Colours come round again after seven methods: then marks are hollow."""
+    return place // len(COLOURS) % 2 == 1 and place >= 0
+
+
+def stroke_of(look: tuple[str, int]) -> dict[str, Any]:
+    """How a line of `looks_of` is drawn: in grey, neighbours differ in dash and mark, each two of 21 in one.
+
+    Marks have a white edge, as lines and bands below them would hide their form.
+    """
+    colour, place = look
+    return {
+        "color": colour,
+        "linewidth": 1.6,
+        "linestyle": LINES[place % len(LINES)],
+        "marker": mark_of(place),
+        "markersize": 6 if place >= 0 else 8.5,
+        "markerfacecolor": "white" if hollow(place) else colour,
+        "markeredgecolor": colour if hollow(place) else "white",
+        "markeredgewidth": 1.2 if hollow(place) else 0.7,
+    }
+
+
+def band_of(count: int) -> dict[str, Any]:
+    """Look of the bands of so many lines: below all of them, and paler the more there are."""
+    return {"alpha": 0.13 * min(1.0, 4 / count), "linewidth": 0, "zorder": 1}
+
+
+def apart(heights: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
+    """The least squares change of rising `heights` that leaves `gap` between neighbours.
+
+    With i * gap taken off, it is isotonic regression by pooling adjacent violators.
+    """
+    blocks: list[tuple[float, int]] = []
+    for i, height in enumerate(heights):
+        blocks.append((height - i * gap, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, m), (b, n) = blocks[-2:]
+            blocks[-2:] = [((a * m + b * n) / (m + n), m + n)]
+    flat = [value for value, count in blocks for _ in range(count)]
+    ceiling = max(top - (len(heights) - 1) * gap, bottom)
+    return [min(max(value, bottom), ceiling) + i * gap for i, value in enumerate(flat)]
 
 
 def ends_in(spec: FigureSpec, values: Sequence[float]) -> Interval:

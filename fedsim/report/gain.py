@@ -9,9 +9,7 @@ from typing import Any
 from fedsim.metrics import TARGET, badness, direction
 from fedsim.report import patients
 from fedsim.report.drawing import (
-    COLOURS,
     GREY,
-    MARKERS,
     Drawing,
     Point,
     beside,
@@ -24,6 +22,7 @@ from fedsim.report.drawing import (
     looks_of,
     numeric,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.intervals import NOTE, Interval, mean_interval
 from fedsim.report.labels import options
@@ -121,7 +120,6 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     slot = 0.76 / len(methods)
     looks = looks_of(methods, spec)
     for m, method in enumerate(methods):
-        colour, place = looks[method]
         at = [
             (s + (m - (len(methods) - 1) / 2) * slot, ends[site, method])
             for s, site in enumerate(sites)
@@ -129,17 +127,12 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
         ]
         for x, (_, low, high) in at:
             if low is not None and high is not None:
-                ax.vlines(x, low, high, color=colour, linewidth=1.6)
+                ax.vlines(x, low, high, color=looks[method][0], linewidth=1.6)
         ax.plot(
             [x for x, _ in at],
             [e[0] for _, e in at],
-            linestyle="none",
-            marker=MARKERS[place % len(MARKERS)],
-            markersize=5.5,
-            color=colour,
-            # Colours come round again after seven methods: then marks are hollow.
-            markerfacecolor="white" if place // len(COLOURS) % 2 else colour,
             label=say(method, labels),
+            **stroke_of(looks[method]) | {"linestyle": "none"},
         )
         points += [
             Point(ax, x, e[0], f"{say(site, labels)}, {say(method, labels)}: {ends_of(e)}")

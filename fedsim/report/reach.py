@@ -10,7 +10,6 @@ from fedsim.base import require
 from fedsim.metrics import HIGHER_IS_BETTER
 from fedsim.report.drawing import (
     GREY,
-    MARKERS,
     Drawing,
     Point,
     beside,
@@ -19,6 +18,7 @@ from fedsim.report.drawing import (
     in_plan,
     left_out,
     looks_of,
+    mark_of,
     numeric,
     panels,
     seeds_of,
@@ -105,8 +105,7 @@ def reach(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: lis
                 alpha=0.8,
             )
             middle = statistics.median(mine.values())
-            marker = MARKERS[place % len(MARKERS)]
-            ax.plot(middle, y, marker=marker, color=colour, markersize=7, markeredgecolor="white")
+            ax.plot(middle, y, marker=mark_of(place), color=colour, markersize=7, markeredgecolor="white")
             text = f"{say(method, labels)}: {AXES[cost].lower()} {middle:.4g}, {_got(found[method])}"
             points.append(Point(ax, middle, y, text))
         every = [v for mine in values.values() for v in mine.values()]

@@ -1,17 +1,18 @@
-"""What each site gains over a baseline by its size: one mark per site and method."""
+"""What each site gains over a baseline by its size: a panel per method, a mark per site."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import NullFormatter
 
 from fedsim.report.drawing import (
-    COLOURS,
-    MARKERS,
+    ACROSS,
     Drawing,
     Point,
-    canvas,
+    apart,
     caption,
     drawing,
     ends_of,
@@ -19,18 +20,63 @@ from fedsim.report.drawing import (
     left_out,
     looks_of,
     numeric,
+    panels,
     seeds_of,
+    stroke_of,
 )
 from fedsim.report.gain import gain_words, gains, intervals, of_baseline
 from fedsim.report.intervals import NOTE
-from fedsim.report.rows import Rows
+from fedsim.report.rows import NoRuns, Rows, Value
 from fedsim.report.spec import FigureSpec
 from fedsim.report.values import observe
 from fedsim.report.words import say
 
+SLOT = 6.0  # points from one mark to the next: as wide as one
+MARGIN = 12.0  # points beyond the outermost
+
+
+class Places(NamedTuple):
+    """at: {site: rows}; low, high: the axis' ends; moved: how far a site is moved at most, as a share of its
+    rows."""
+
+    at: dict[Value, float]
+    low: float
+    high: float
+    moved: float
+
+
+def places(sizes: Mapping[Value, float], width: float) -> Places:
+    """Where sites stand on an axis so many points wide, so that none hides another.
+
+    Sites are moved as little as possible, in logarithms, which is how they are drawn.
+    """
+    by_size = sorted(sizes, key=lambda s: (sizes[s], str(s)))
+    logs = [math.log(sizes[s]) for s in by_size]
+    middle = (logs[0] + logs[-1]) / 2
+    unit = max(logs[-1] - logs[0], math.log(2)) / width  # of the logarithm, a point
+    wanted = [(log - middle) / unit for log in logs]
+    moved = apart(wanted, min(SLOT, width / len(sizes)), -width / 2, width / 2)
+    at = {s: math.exp(middle + p * unit) for s, p in zip(by_size, moved, strict=True)}
+    room = (width / 2 + MARGIN) * unit
+    ends = math.exp(middle - room), math.exp(middle + room)
+    return Places(at, *ends, max(abs(at[s] / sizes[s] - 1) for s in by_size))
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Three to five round numbers of a logarithmic axis: more would not fit below a panel."""
+    for steps in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        round_ones = [step * 10.0**k for k in range(12) for step in steps]
+        if len(inside := [n for n in round_ones if low <= n <= high]) >= 3:
+            return inside[:: -(-len(inside) // 5)]
+    few = [float(n) for n in range(math.ceil(low), math.floor(high) + 1)]  # less than a power of ten
+    return few[:: -(-len(few) // 5) or 1]
+
 
 def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list[str]) -> Drawing:
+    """A panel per method: methods of several sites with as many rows would hide each other in one."""
     pairs = {key: seeds for key, seeds in gains(rows, spec).items() if seeds}
+    if not pairs:
+        raise NoRuns(f"no seed has {spec.metric} of both {spec.baseline} and another method; run the sweep")
     found = intervals(rows, spec, pairs)
     counted = observe(
         rows, level=spec.source, metrics=["n"], dimensions=[spec.source], where=of_baseline(spec)
@@ -38,50 +84,53 @@ def size(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
     mean_size = {site: sum(n.values()) / len(n) for (site,), n in counted.items() if n}
     methods = in_plan({method for _, method in pairs}, spec, rows)
     looks = looks_of(methods, spec)
+    across = min(len(methods), ACROSS)
+    width = 1.6 + 1.6 * across if across > 1 else 4.8  # inches; `panels` adds 1.6
+    axis = 72 * ((width + 0.9) / across - 0.15) - 2 * MARGIN  # without words on the left and gaps
+    stand = places({s: mean_size[s] for s, _ in pairs}, axis)
     metric, baseline = say(spec.metric, labels), say(spec.baseline, labels)
-    fig, ax = canvas(6.8, 4.0)
+    fig, axes = panels(len(methods), width, 3.4 if len(methods) <= ACROSS else 2.6)
     points: list[Point] = []
-    for method in methods:
-        colour, place = looks[method]
+    for ax, method in zip(axes, methods, strict=True):
         sites = sorted((s for s, m in pairs if m == method), key=lambda s: (mean_size[s], str(s)))
         ends = [found[s, method] for s in sites]
-        # Side by side, as otherwise one method hides another at the same site.
-        shift = 1.02 ** (methods.index(method) - (len(methods) - 1) / 2)
-        x = [mean_size[s] * shift for s in sites]
-        for at, (_, low, high) in zip(x, ends, strict=True):
+        for site, (_, low, high) in zip(sites, ends, strict=True):
             if low is not None and high is not None:
-                ax.vlines(at, low, high, color=colour, linewidth=1.2, alpha=0.6)
-        ax.plot(
-            x,
-            [e[0] for e in ends],
-            linestyle="none",
-            marker=MARKERS[place % len(MARKERS)],
-            markersize=5.5,
-            color=colour,
-            markerfacecolor="white" if place // len(COLOURS) % 2 else colour,
-            label=say(method, labels),
-        )
+                ax.vlines(stand.at[site], low, high, color=looks[method][0], linewidth=1.2, alpha=0.6)
+        look = stroke_of(looks[method]) | {"linestyle": "none"}
+        ax.plot([stand.at[s] for s in sites], [e[0] for e in ends], **look)
         points += [
-            Point(ax, at, e[0], f"{say(s, labels)}, {say(method, labels)}: {rows_of}, {ends_of(e)}")
-            for s, at, e in zip(sites, x, ends, strict=True)
+            Point(ax, stand.at[s], e[0], f"{say(s, labels)}, {say(method, labels)}: {rows_of}, {ends_of(e)}")
+            for s, e in zip(sites, ends, strict=True)
             for rows_of in [f"{mean_size[s]:,.0f} rows"]
         ]
-    ax.axhline(0, color="black", linewidth=1, zorder=1.5)
-    ax.set_xscale("log")
-    for axis_ticks in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        axis_ticks(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
-    ax.set_xlabel(f"Rows tested at the {say(spec.source, labels)}, logarithmic")
-    ax.set_ylabel(gain_words(spec, metric, baseline))
-    ax.set_title(spec.title or f"{metric}: gain over {baseline} by size")
+        ax.axhline(0, color="black", linewidth=1, zorder=1.5)
+        ax.set_xscale("log")
+        ax.set_xlim(stand.low, stand.high)
+        ax.tick_params(axis="x", which="both", length=3, pad=3.5)  # all numbers on one line
+        numbers = ticks(stand.low, stand.high)
+        ax.set_xticks(numbers, [f"{n:,.0f}" for n in numbers])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set_title(say(method, labels), fontsize=9)
+    for ax in axes[-across:]:
+        ax.set_xlabel("Rows tested")
+    for ax in axes[::ACROSS]:
+        ax.set_ylabel(gain_words(spec, metric, baseline))
+    title = spec.title or f"{metric}: gain over {baseline} by size"
+    fig.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     count = seeds_of({len(seeds) for seeds in pairs.values()})
+    near = (
+        f" Sites with nearly as many are moved apart, by up to {stand.moved:.1%}."
+        if stand.moved > 0.0005
+        else ""
+    )
     caption(
         fig,
         f"Mark: mean over {count} of differences paired by seed. Bar: 95 % interval ({NOTE[spec.interval]}).",
-        "Methods stand side by side at a site's number of rows.",
+        f"Rows of the {say(spec.source, labels)}, logarithmic.{near}",
         *left_out(rows, spec),
         *footnote,
     )
-    fig.legend(loc="outside right center", title=say(spec.by, labels), alignment="left")
     lines = [
         (site, method, seed, mean_size[site], values[2])
         for (site, method), seeds in sorted(pairs.items(), key=lambda item: str(item[0]))

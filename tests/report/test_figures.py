@@ -59,10 +59,10 @@ def test_figures_say_what_is_left_out(tmp_path: Path, put: Put, experiment: Any)
 
 
 def test_labels_of_lines_do_not_touch() -> None:
-    from fedsim.report.convergence import _apart
+    from fedsim.report.drawing import apart
 
-    assert _apart([0.0, 50.0, 100.0], 10, 0, 100) == [0.0, 50.0, 100.0]
-    places = _apart([48.0, 50.0, 50.0, 99.0, 99.0], 10, 0, 100)
+    assert apart([0.0, 50.0, 100.0], 10, 0, 100) == [0.0, 50.0, 100.0]
+    places = apart([48.0, 50.0, 50.0, 99.0, 99.0], 10, 0, 100)
     assert all(b - a >= 10 - 1e-9 for a, b in pairwise(places))
     assert places[0] >= 0 and places[-1] <= 100
     assert places[:3] == pytest.approx([148 / 3 - 10, 148 / 3, 148 / 3 + 10])
@@ -80,10 +80,50 @@ def test_gain_by_size_stands_at_each_sites_rows(tmp_path: Path, experiment: Any)
     assert (site, seed, float(n)) == ("Small", "2", 40.0) and float(gain) == pytest.approx(0.22)
 
 
-def test_methods_of_one_site_do_not_hide_each_other(tmp_path: Path, experiment: Any) -> None:
+@pytest.mark.parametrize("large", [40, 41, 4000])
+def test_sites_with_nearly_as_many_rows_do_not_hide_each_other(tmp_path: Path, put: Put, large: int) -> None:
     from fedsim.report.figures import figures
 
-    spec = declared.parse({"figures": [{"name": "g", "kind": "size", "where": {"split": "natural"}}]})
-    (drawn,) = figures(report.read(tmp_path / "store", experiment), spec)
-    # Both sites have 40 rows: a place for each of two methods.
-    assert len({mark.x for mark in drawn.marks}) == 2 and len(drawn.marks) == 4
+    runs = [
+        put(
+            {"algorithm": algorithm, "seed": 0},
+            [{"auroc": 0.5}],
+            [{"name": "A", "n": 40, "auroc": 0.5}, {"name": "B", "n": large, "auroc": 0.5 + up}],
+        )
+        for algorithm, up in (("local", 0.0), ("fedavg", 0.1), ("ditto", 0.1))
+    ]
+    spec = declared.parse({"figures": [{"name": "g", "kind": "size"}]})
+    (drawn,) = figures(report.read(tmp_path / "store", runs), spec)
+    assert ["40 rows" in drawn.marks[0].text, f"{large:,} rows" in drawn.marks[1].text] == [True, True]
+    places = sorted(mark.x for mark in drawn.marks)
+    assert len(places) == 4 and all(b - a > 5 for a, b in pairwise(places))  # points, of marks 6 wide
+    assert ("are moved apart" in drawn.svg.decode()) == (large == 40)
+
+
+def test_a_site_is_moved_no_further_than_it_must() -> None:
+    from fedsim.report.size import SLOT, places
+
+    found, low, high, moved = places({"A": 10.0, "B": 99.0, "C": 101.0, "D": 1000.0}, 200.0)
+    assert found["A"] == pytest.approx(10.0) and found["D"] == pytest.approx(1000.0)
+    assert math.log(found["C"] / found["B"]) == pytest.approx(SLOT * math.log(100) / 200)
+    assert math.sqrt(found["B"] * found["C"]) == pytest.approx(math.sqrt(99 * 101))  # both by as much
+    assert moved == pytest.approx(found["C"] / 101 - 1) and low < 10 < 1000 < high
+    alone = places({"A": 7.0}, 200.0)
+    assert alone.at == {"A": pytest.approx(7.0)} and alone.moved == pytest.approx(0, abs=1e-12)
+    many, *_ = places({str(i): 50.0 for i in range(100)}, 200.0)  # more than there is room for
+    assert len({*many.values()}) == 100 and all(34 <= n <= 71 for n in many.values())
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        ((20, 450), [30, 100, 300]),
+        ((41, 44), [41, 42, 43, 44]),
+        ((1, 1e6), [1, 100, 1e4, 1e6]),
+        ((7, 7.2), [7]),
+    ],
+)
+def test_numbers_of_rows_are_few_and_whole(ends: tuple[float, float], wanted: list[float]) -> None:
+    from fedsim.report.size import ticks
+
+    assert ticks(*ends) == wanted

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from fedsim import report
 from fedsim.base import RequestError
-from fedsim.report import calibration, heat, reach, wins
+from fedsim.report import calibration, drawing, heat, reach, wins
 from fedsim.report.drawing import Drawing
 from fedsim.report.figures import figures
 from fedsim.report.spec import FigureSpec, parse
@@ -241,6 +243,63 @@ def test_times_to_an_event_need_a_horizon(tmp_path: Path, put: Put) -> None:
     bare = put({"algorithm": "bare", "seed": 0}, [{}], predictions=held)
     with pytest.raises(RequestError, match=r"set evaluate.horizon"):
         calibration.curves(pooled(tmp_path, [bare]), asked(kind="calibration"))
+
+
+# --- in grey ---------------------------------------------------------------------------------
+
+
+def lines_of(kind: str, methods: int, tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The lines that a figure names, as Matplotlib has them."""
+    rng = np.random.default_rng(0)
+    score = rng.uniform(size=300)
+    label = rng.uniform(size=300) < score
+    runs = [
+        put(
+            {"algorithm": name, "x": x, "seed": 0},
+            [{"round": r, "auroc": 0.5 + 0.01 * r * x} for r in (1, 2)],
+            predictions=predicted(score, label),
+        )
+        for name in ["local", *(f"m{i}" for i in range(methods))]
+        for x in (1, 2)
+    ]
+    kept: list[Figure] = []
+    real = drawing.drawing
+
+    def keep(name: str, fig: Figure, *rest: Any) -> Drawing:
+        kept.append(fig)
+        return real(name, fig, *rest)
+
+    monkeypatch.setattr(f"fedsim.report.{kind}.drawing", keep)
+    where = {} if kind == "against" else {"x": 1}
+    drawn(tmp_path, runs, kind=kind, where=where, **{"x": "x"} if kind == "against" else {})
+    lines = kept[0].axes[0].get_lines()
+    return [line for line in lines if line.get_marker() not in ("None", "", None)]
+
+
+@pytest.mark.parametrize("kind", ["benefit", "calibration", "convergence", "against"])
+def test_methods_are_told_apart_without_colour(
+    kind: str, tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(kind, 9, tmp_path, put, monkeypatch)
+    if kind == "calibration":
+        lines = [line for line in lines if line.get_linestyle() != "None"]  # in its legend both are together
+    looks = [(str(line._unscaled_dash_pattern), line.get_marker()) for line in lines]
+    assert len(looks) == 10 and len({*looks}) == 10
+    for one, other in pairwise(looks):
+        assert one[0] != other[0] and one[1] != other[1]  # neighbours differ in dash and in mark
+    # What lies on bands and other lines has an edge.
+    assert all(
+        line.get_markeredgecolor() == "white" or line.get_markerfacecolor() == "white" for line in lines
+    )
+
+
+def test_marks_of_decision_curves_do_not_lie_on_each_other(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even of methods with the same predictions, as here."""
+    lines = lines_of("benefit", 9, tmp_path, put, monkeypatch)
+    starts = [line.get_markevery()[0] for line in lines]
+    assert len({*starts}) == 10 and {line.get_markevery()[1] for line in lines} == {10}
 
 
 # --- wins ------------------------------------------------------------------------------------
