@@ -47,7 +47,7 @@ def main(options: Options) -> int:
     lead = _lead(folder / "README.md")
     title = request.sweep.name + (" (reduced)" if request.reduced else "")
     about = report.About(title, lead, _commands(request, options), __version__, options.watts)
-    arguments = (request.store, spec, path, request.labels, request.report_stale)
+    arguments = (request.store, spec, path, request.labels, request.report_stale, request.axes)
     rows = report.write_page(request.sweep.name, about, *arguments)
     if not options.quiet:
         print(path, file=options.out)

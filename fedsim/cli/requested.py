@@ -45,6 +45,13 @@ class Request:
         return {run: cell.labels for run, cell in self.cells.items()}
 
     @property
+    def axes(self) -> dict[str, list[str | int | float]]:
+        """Every label of each axis that sweep.yaml or the command line declares, wanted here or not."""
+        from fedsim.cli.compose import parse
+
+        return plan.labels(self.sweep, parse)
+
+    @property
     def out(self) -> Path:
         """Where tables and figures go: beside the store."""
         folder = self.store.parent / self.sweep.name

@@ -65,6 +65,7 @@ def write(request: Request, out: IO[str], show: bool) -> None:
         request.labels,
         stale=request.report_stale,
         without_runs=without_runs,
+        axes=request.axes,
     )
     for what in without_runs:  # of other values of the axes, or whose runs failed
         print(f"left out: {what}", file=out)
@@ -85,6 +86,7 @@ def _check(request: Request, out: IO[str]) -> int:
         _reference(request),
         request.labels,
         stale=request.report_stale,
+        axes=request.axes,
     )
     for drift in drifts:
         print(drift, file=out)

@@ -1,6 +1,6 @@
 """What a sweep consists of: its file, its axes, and the experiments they span. No JAX, no Hydra."""
 
-from fedsim.plan.cells import Cell, cells, excluded
+from fedsim.plan.cells import Cell, cells, excluded, labels
 from fedsim.plan.overrides import CHOICES, SEED, Override, assign
 from fedsim.plan.structures import lane_rounds, structure_key, structure_keys
 from fedsim.plan.sweep import Exclude, Sweep, When, find, names, override, read
@@ -20,6 +20,7 @@ __all__ = [
     "cut",
     "excluded",
     "find",
+    "labels",
     "lane_rounds",
     "names",
     "override",

@@ -79,6 +79,20 @@ def excluded(sweep: Sweep, parse: Parse) -> list[tuple[dict[str, Label], str]]:
         return [(p.labels, p.reason) for p in _points(sweep, parse) if p.reason is not None]
 
 
+def labels(sweep: Sweep, parse: Parse) -> dict[str, list[Label]]:
+    """{axis: every label that it is declared with or narrowed to, in order}: of cells that are left out, too.
+
+    Raises:
+      RequestError: as `cells`.
+    """
+    with _blame(sweep.name):
+        found = {axis: _values(axis, raw, parse) for axis, raw in sweep.grid.items()}
+        every = {axis: {value.label: None for value in values} for axis, values in found.items()}
+        for axis, raw in sweep.narrow:
+            every[axis] |= {value.label: None for value in _narrow(axis, found[axis], raw, parse)}
+        return {axis: list(of_axis) for axis, of_axis in every.items()}
+
+
 # --- axes ------------------------------------------------------------------------------------
 
 

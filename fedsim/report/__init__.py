@@ -16,6 +16,7 @@ from fedsim.report import few
 from fedsim.report import spec as declared
 from fedsim.report.drift import Drift, compare
 from fedsim.report.files import publish
+from fedsim.report.known import Axes, require_known
 from fedsim.report.page import About
 from fedsim.report.rows import Rows, read
 from fedsim.report.spec import ReportSpec
@@ -42,7 +43,7 @@ Runs = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 def write(
     name: str, store_root: Path, spec_path: Path, out_dir: Path, runs: Runs, stale: str = "refuse",
-    without_runs: list[str] | None = None,
+    without_runs: list[str] | None = None, axes: Axes | None = None,
 ) -> list[Path]:  # fmt: skip
     """Regenerate every table and figure that an experiment declares.
 
@@ -55,15 +56,18 @@ def write(
       runs: ids of the plan's cells; better, ids with their labels.
       stale: `keep` shows runs of several versions of the code together, with a footnote.
       without_runs: where given, it is told of tables and figures without runs, which are then no error.
+      axes: {choice of the sweep: every label that it declares}; where given, a value in tables.yaml that is
+        none of them is an error, and not a table without runs.
 
     Returns:
       The files written.
 
     Raises:
       RequestError: as `tables`, or tables.yaml is wrong, or no run is in the store.
+      FedsimError: the files cannot be written.
     """
     with _blame(name):
-        spec, rows = _load(store_root, spec_path, runs)
+        spec, rows = _load(store_root, spec_path, runs, axes)
         files: dict[Path, bytes] = {}
         for table in tables(rows, spec, stale, without_runs):
             for file, text in table.files().items():
@@ -79,8 +83,9 @@ def write(
 
 
 def write_page(
-    name: str, about: About, store_root: Path, spec_path: Path, path: Path, runs: Runs, stale: str = "refuse"
-) -> Rows:
+    name: str, about: About, store_root: Path, spec_path: Path, path: Path, runs: Runs, stale: str = "refuse",
+    axes: Axes | None = None,
+) -> Rows:  # fmt: skip
     """Write an HTML page of everything that an experiment declares, and return the rows behind it.
 
     Raises:
@@ -90,7 +95,7 @@ def write_page(
         from fedsim.report.figures import figures
         from fedsim.report.page.assemble import page
 
-        spec, rows = _load(store_root, spec_path, runs)
+        spec, rows = _load(store_root, spec_path, runs, axes)
         left_out: list[str] = []
         made = tables(rows, spec, stale, left_out), figures(rows, spec, stale, left_out)
         publish({path: page(replace(about, left_out=left_out), rows, *made).encode()})
@@ -98,8 +103,9 @@ def write_page(
 
 
 def check(
-    name: str, store_root: Path, spec_path: Path, committed: Path, runs: Runs, stale: str = "refuse"
-) -> list[Drift]:
+    name: str, store_root: Path, spec_path: Path, committed: Path, runs: Runs, stale: str = "refuse",
+    axes: Axes | None = None,
+) -> list[Drift]:  # fmt: skip
     """Compare regenerated tables with `committed`/*.csv; empty when nothing drifted.
 
     A mean may move by the table's band, an end of its interval by what follows when each seed moves
@@ -112,14 +118,18 @@ def check(
         require(
             committed.is_dir(), f"{committed} has no committed tables; write them there once and commit them"
         )
-        spec, rows = _load(store_root, spec_path, runs, figures=False)
+        spec, rows = _load(store_root, spec_path, runs, axes, figures=False)
         # A small variant lacks some values: a table of these is no drift, unless it was committed.
         return compare(tables(rows, spec, stale, without_runs=[]), committed)
 
 
-def _load(store_root: Path, spec_path: Path, runs: Runs, figures: bool = True) -> tuple[ReportSpec, Rows]:
+def _load(
+    store_root: Path, spec_path: Path, runs: Runs, axes: Axes | None, figures: bool = True
+) -> tuple[ReportSpec, Rows]:
     """A tables.yaml, and from the store only the columns that it asks for."""
     spec = declared.load(spec_path)
+    if axes is not None:
+        require_known(spec, axes)
     metrics = {m for t in spec.tables for m in t.metrics} | {*few.COLUMNS}
     levels = {t.level for t in spec.tables}
     if figures:

@@ -155,7 +155,7 @@ def test_a_sweep_writes_and_shows_its_tables(fedsim, engine, tiny, here, monkeyp
 
     calls = []
 
-    def write(name, store_root, spec_path, out_dir, runs, stale, without_runs):
+    def write(name, store_root, spec_path, out_dir, runs, stale, without_runs, axes):
         without_runs.append("table other: no run fits")
         calls.append((name, str(store_root), spec_path.name, str(out_dir), list(runs.values()), stale))
         path = out_dir / "tables" / "pooled.md"
@@ -194,6 +194,56 @@ def test_tables_need_no_engine_and_check_for_drift(fedsim, engine, tiny, here):
 
     said = fedsim("tables tiny")
     assert said.code == 3 and "2 of 4 cells are not done; run: fedsim sweep tiny\n" in said.err
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ("where: {algorithm: fedvag}", "where: the sweep has no algorithm=fedvag; choose one of"),
+        ("where: {algorithm: [fedavg, locale]}", "where: the sweep has no algorithm=locale; choose one of"),
+        ("where: {seed: 7}", "where: the sweep has no seed=7; choose one of 0, 1, 2\n"),
+        ("reference: {algorithm: lokal}", "reference: the sweep has no algorithm=lokal; choose one of"),
+    ],
+)
+def test_a_value_that_no_cell_can_have_is_named(fedsim, engine, tiny, here, added, words):
+    (tiny / "tables.yaml").write_text(TABLES + f"    {added}\n")
+    assert fedsim("sweep tiny --reduced --quiet").code == 2  # after its runs, for its tables
+    for line in (
+        "tables tiny",
+        "tables tiny --reduced --check",
+        "report tiny",
+        "tables tiny algorithm=local",
+    ):
+        (here / "results/tables/tiny").mkdir(parents=True, exist_ok=True)
+        said = fedsim(line)
+        assert said.code == 2 and f"tiny: table pooled: {words}" in said.err, line
+    assert "did you mean" in said.err or "seed" in added
+
+
+def test_a_value_whose_cells_are_left_out_or_not_run_yet_has_no_table_yet(fedsim, engine, tiny, here):
+    one = "  - {name: NAME, title: T, rows: [algorithm], metrics: [auroc], where: WHERE}\n"
+    asked = {"other": "{algorithm: fedavg, seed: 2}", "seeds": "{seed: [0, 5]}", "option": "{rounds: 999}"}
+    tables = [one.replace("NAME", name).replace("WHERE", where) for name, where in asked.items()]
+    (tiny / "tables.yaml").write_text(TABLES + "".join(tables))
+    assert (
+        fedsim("sweep tiny algorithm=local seed=0,5 --quiet").code == 0
+    )  # 5 by the command line
+    said = fedsim("tables tiny algorithm=local seed=0,5")
+    # Declared and left out; no choice of the sweep, so that its values are not known.
+    assert said.code == 0 and [line for line in said.out.splitlines() if line.startswith("left out")] == [
+        "left out: table other: no run fits where {'algorithm': 'fedavg', 'seed': 2}; loosen it, or run the "
+        "sweep first",
+        "left out: table option: no run fits where {'rounds': 999}; loosen it, or run the sweep first",
+    ]
+    assert "the sweep has no seed=5; choose one of 0, 1, 2" in fedsim("tables tiny").err
+
+
+def test_a_misspelt_baseline_is_named(fedsim, engine, tiny, here):
+    figure = "figures: [{name: gain, kind: gain, baseline: locall}]\n"
+    (tiny / "tables.yaml").write_text(TABLES + figure)
+    said = fedsim("sweep tiny --reduced --quiet")
+    assert said.code == 2
+    assert "figure gain: baseline: the sweep has no algorithm=locall; choose one of fedavg, local" in said.err
 
 
 def test_the_store_holds_labels(fedsim, engine, tiny):

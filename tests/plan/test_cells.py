@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from fedsim import plan
 from fedsim.base import RequestError
 from fedsim.plan import Exclude, Sweep, When, cells, excluded, override
 
@@ -151,6 +152,17 @@ def test_narrowing_to_a_new_value_and_to_a_label_outside_the_grammar(compose, pa
     named = Sweep(grid={"split": {"dirichlet(0.3)": ["split=dirichlet"], "iid": ["split=iid"]}})
     narrowed = Sweep(grid=named.grid, narrow=(("split", ["dirichlet(0.3)"]),))
     assert labels(cells(narrowed, compose, parse)) == [("dirichlet(0.3)",)]
+
+
+def test_labels_are_those_of_the_whole_sweep_and_of_what_narrows_it(compose, parse):
+    narrowed = Sweep(grid=GRID, narrow=(("seed", [0]),))
+    whole = plan.labels(Sweep(grid=GRID), parse)
+    assert plan.labels(narrowed, parse) == whole and len(whole["seed"]) > 1
+    new = override(narrowed, ["algorithm=scaffold", "seed=77"], parse)
+    assert plan.labels(new, parse) == whole | {
+        "algorithm": [*whole["algorithm"], "scaffold"],
+        "seed": [*whole["seed"], 77],
+    }
 
 
 def test_several_values_of_anything_else_are_a_new_axis(compose, parse):
