@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fedsim.base import INCOMPLETE, SUCCESS, RequestError
+from fedsim.base import INCOMPLETE, SUCCESS, RequestError, require
 from fedsim.cli import output, requested
 from fedsim.cli.arguments import Options, Parser, add_json, add_name, add_quiet
 from fedsim.metrics import direction
@@ -43,6 +43,13 @@ def describe(parser: Parser) -> None:
 
 def main(options: Options) -> int:
     request = requested.by_name(options)
+    try:
+        return _compared(request, options)
+    except RequestError as error:
+        raise RequestError(f"{request.sweep.name}: {error}") from None
+
+
+def _compared(request: requested.Request, options: Options) -> int:
     from fedsim import report
     from fedsim.report import few, paired, patients
     from fedsim.report.spec import NAMED
@@ -107,5 +114,7 @@ def _first_metric(request: requested.Request) -> str:
 
     path = request.sweep.folder / "tables.yaml" if request.sweep.folder else None
     if path is None or not path.is_file():
-        raise RequestError(f"{request.sweep.name} declares no tables; name a metric, as in --metric auroc")
-    return spec.load(path).tables[0].metrics[0]
+        raise RequestError("declares no tables; name a metric, as in --metric auroc")
+    tables = spec.load(path).tables
+    require(tables, f"{path} declares figures alone; name a metric, as in --metric auroc")
+    return tables[0].metrics[0]

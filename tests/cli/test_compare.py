@@ -36,13 +36,18 @@ def test_over_patients_runs_need_predictions(fedsim, engine, tiny):
 
 
 def test_what_is_missing_or_wrong_is_told(fedsim, engine, tiny):
-    assert fedsim("compare tiny --baseline local").code == 2  # declares no tables
-    assert fedsim("compare tiny --baseline local --metric auroc").code == 2  # nothing is stored
+    said = fedsim("compare tiny --baseline local")
+    assert said.code == 2 and "error: tiny: declares no tables; name a metric" in said.err
+    (tiny / "tables.yaml").write_text("figures: [{name: g, kind: gain}]")
+    said = fedsim("compare tiny --baseline local")
+    assert said.code == 2 and "tables.yaml declares figures alone; name a metric" in said.err
+    said = fedsim("compare tiny --baseline local --metric auroc")
+    assert said.code == 2 and "error: tiny: none of the 4 runs asked for is in" in said.err
     engine.ends = {0: "done", 1: "failed", 2: "done"}.__getitem__
     fedsim("sweep tiny")
     said = fedsim("compare tiny --baseline local --metric auroc")
     assert said.code == 3 and "1 of 4 cells are not done" in said.err
     said = fedsim("compare tiny --baseline locl --metric auroc")
-    assert said.code == 2 and "did you mean 'local'" in said.err
+    assert said.code == 2 and "did you mean 'local'" in said.err and "error: tiny: " in said.err
     said = fedsim("compare tiny --baseline local --metric auc")
     assert said.code == 2 and "unknown metric 'auc'" in said.err
