@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import functools
 import hashlib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
@@ -62,6 +65,19 @@ def nearest(name: str, allowed: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"choose one of {', '.join(allowed) or 'nothing'}{hint}"
+
+
+def not_written(place: str | os.PathLike[str], error: OSError, elsewhere: str) -> str:
+    """What could not be written, why in the system's words, and what to do: the head of an error.
+
+    elsewhere: what helps where it is not for want of space, as in "set results=... to another folder".
+    """
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = str(error.strerror or error)
+    if error.filename and Path(str(error.filename)) in Path(place).parents:  # on the way there
+        no_folder = error.errno in (errno.EEXIST, errno.ENOTDIR)
+        reason = f"{error.filename} is no folder" if no_folder else f"{error.filename}: {reason}"
+    return f"{os.fspath(place)} cannot be written ({reason}); {'free space there' if full else elsewhere}"
 
 
 # --- dataclasses -----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def write(request: Request, options: Options, commands: list[str]) -> int:
         for language in languages:
             file = Path(options.to) if options.to else request.out / f"decision.{language}.html"
             files[file] = decide.page(document, language, __version__).encode()
-        report.publish(files)
+        report.publish(files, commands[-1], "give --to a file that can be written")
         if not options.quiet:
             print(*files, sep="\n", file=options.out)
     gone = len(rows.missing) + sum(not run.done and not run.diverged for run in rows.runs)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsim.base import INCOMPLETE, SUCCESS, FedsimError, RequestError, require
+from fedsim.base import INCOMPLETE, SUCCESS, FedsimError, RequestError, not_written, require
 from fedsim.cli import requested
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
@@ -118,9 +118,7 @@ def _write(path: Path, table: pa.Table, form: str) -> None:
         _as(form, table, aside)
         aside.replace(path)
     except OSError as error:
-        raise FedsimError(
-            f"{path} could not be written ({error.strerror or error}); free space there, or give --folder"
-        ) from error
+        raise FedsimError(not_written(path, error, "give --folder another one")) from error
     finally:
         with suppress(OSError):
             aside.unlink()

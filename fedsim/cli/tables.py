@@ -66,6 +66,7 @@ def write(request: Request, out: IO[str], show: bool) -> None:
         stale=request.report_stale,
         without_runs=without_runs,
         axes=request.axes,
+        again=_command(request),
     )
     for what in without_runs:  # of other values of the axes, or whose runs failed
         print(f"left out: {what}", file=out)
@@ -100,6 +101,10 @@ def _spec(request: Request) -> Path:
     return request.sweep.folder / "tables.yaml"
 
 
+def _command(request: Request) -> str:
+    return f"fedsim tables {request.sweep.name}{' --reduced' * request.reduced}"
+
+
 def _reference(request: Request) -> Path:
     return COMMITTED / request.sweep.name if request.reduced else request.out / "tables"
 
@@ -110,4 +115,5 @@ def _commit(request: Request) -> None:
 
     made = (request.out / "tables").iterdir()
     target = COMMITTED / request.sweep.name
-    publish({target / path.name: path.read_bytes() for path in made if path.suffix in (".md", ".csv")})
+    files = {target / path.name: path.read_bytes() for path in made if path.suffix in (".md", ".csv")}
+    publish(files, _command(request), f"make {target} a folder that can be written")

@@ -27,7 +27,7 @@ def describe(parser: Parser) -> None:
 
 def main(options: Options) -> int:
     require(options.rounds >= 1, f"--rounds must be >= 1, got {options.rounds}")
-    from fedsim.report import timeline
+    from fedsim.report import publish, timeline
     from fedsim.store import ResultStore
 
     names = [word for word in options.asked if "=" not in word]
@@ -46,15 +46,13 @@ def main(options: Options) -> int:
         runs = {run: requested.named(cell) for run, cell in request.cells.items() if _has(store, run)}
         require(runs, f"no run of {name} has a timeline; run it with system=lognormal or system=trace")
     folder = Path(options.to) if options.to else store.root.parent / "timelines"
-    folder.mkdir(parents=True, exist_ok=True)
     for run, label in runs.items():
         require(_has(store, run), f"run {run} has no timeline; run it with system=lognormal or system=trace")
         columns = store.read(run, "timeline").to_pydict()
         drawn = timeline.draw(run, columns, label or f"Run {run}", options.rounds)
-        for file, content in drawn.files().items():
-            path = folder / file
-            path.write_bytes(content)
-            print(path, file=options.out)
+        files = {folder / file: content for file, content in drawn.files().items()}
+        publish(files, "fedsim timeline", "give --to another folder")
+        print(*files, sep="\n", file=options.out)
     return SUCCESS
 
 

@@ -43,7 +43,7 @@ Runs = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 def write(
     name: str, store_root: Path, spec_path: Path, out_dir: Path, runs: Runs, stale: str = "refuse",
-    without_runs: list[str] | None = None, axes: Axes | None = None,
+    without_runs: list[str] | None = None, axes: Axes | None = None, again: str = "",
 ) -> list[Path]:  # fmt: skip
     """Regenerate every table and figure that an experiment declares.
 
@@ -58,6 +58,7 @@ def write(
       without_runs: where given, it is told of tables and figures without runs, which are then no error.
       axes: {choice of the sweep: every label that it declares}; where given, a value in tables.yaml that is
         none of them is an error, and not a table without runs.
+      again: the command that writes these files, for messages.
 
     Returns:
       The files written.
@@ -78,7 +79,7 @@ def write(
             for figure in figures(rows, spec, stale, without_runs):
                 for file, content in figure.files().items():
                     files[out_dir / "figures" / file] = content
-    publish(files)
+    publish(files, again or f"fedsim tables {name}")
     return list(files)
 
 
@@ -98,7 +99,8 @@ def write_page(
         spec, rows = _load(store_root, spec_path, runs, axes)
         left_out: list[str] = []
         made = tables(rows, spec, stale, left_out), figures(rows, spec, stale, left_out)
-        publish({path: page(replace(about, left_out=left_out), rows, *made).encode()})
+        html = page(replace(about, left_out=left_out), rows, *made)
+    publish({path: html.encode()}, about.commands[-1], "give --to a file that can be written")
     return rows
 
 

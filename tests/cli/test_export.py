@@ -54,7 +54,7 @@ def test_what_is_not_there_is_said(fedsim, engine, tiny, here):
     assert said.code == 2 and "has a table 'timeline'" in said.err
     (here / "file").touch()
     said = fedsim("export tiny --to csv --folder file")
-    assert said.code == 1 and "file/runs.csv could not be written" in said.err
+    assert said.code == 1 and "file/runs.csv cannot be written (file is no folder); give --folder" in said.err
 
 
 def test_a_file_that_is_damaged_or_gone_is_named(fedsim, engine, tiny, here):

@@ -19,5 +19,10 @@ def test_a_page_of_what_is_stored(fedsim, engine, tiny, here):
     said = fedsim("report tiny --to elsewhere/page.html --quiet")
     assert (said.code, said.out) == (3, "") and "2 of 4 cells are not done" in said.err
     assert "2 not in the store" in (here / "elsewhere/page.html").read_text()
+    said = fedsim("report tiny --reduced --to elsewhere/page.html/in")
+    assert said.code == 1 and said.err.endswith(
+        "elsewhere/page.html/in cannot be written (elsewhere/page.html is no folder); give --to a file that "
+        "can be written, then run fedsim report tiny --reduced again: what was there before was kept\n"
+    )
     said = fedsim("report tiny --watts 0")
     assert said.code == 2 and "--watts must be > 0 and finite, got 0" in said.err

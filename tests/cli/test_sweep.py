@@ -155,7 +155,7 @@ def test_a_sweep_writes_and_shows_its_tables(fedsim, engine, tiny, here, monkeyp
 
     calls = []
 
-    def write(name, store_root, spec_path, out_dir, runs, stale, without_runs, axes):
+    def write(name, store_root, spec_path, out_dir, runs, stale, without_runs, axes, again):
         without_runs.append("table other: no run fits")
         calls.append((name, str(store_root), spec_path.name, str(out_dir), list(runs.values()), stale))
         path = out_dir / "tables" / "pooled.md"
@@ -225,9 +225,7 @@ def test_a_value_whose_cells_are_left_out_or_not_run_yet_has_no_table_yet(fedsim
     asked = {"other": "{algorithm: fedavg, seed: 2}", "seeds": "{seed: [0, 5]}", "option": "{rounds: 999}"}
     tables = [one.replace("NAME", name).replace("WHERE", where) for name, where in asked.items()]
     (tiny / "tables.yaml").write_text(TABLES + "".join(tables))
-    assert (
-        fedsim("sweep tiny algorithm=local seed=0,5 --quiet").code == 0
-    )  # 5 by the command line
+    assert fedsim("sweep tiny algorithm=local seed=0,5 --quiet").code == 0  # 5 by the command line
     said = fedsim("tables tiny algorithm=local seed=0,5")
     # Declared and left out; no choice of the sweep, so that its values are not known.
     assert said.code == 0 and [line for line in said.out.splitlines() if line.startswith("left out")] == [

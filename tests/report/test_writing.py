@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -112,6 +113,44 @@ def test_an_interruption_leaves_the_old_files_or_the_new_ones(
     report.write(*args)
     assert not dead.exists() and alive.exists()
     assert "Another title" in (tmp_path / "out/tables/pooled.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "No space left on device); free space there"),
+        (errno.EROFS, "Read-only file system); set results=... to a folder that can be written"),
+    ],
+)
+def test_what_cannot_be_written_is_named_with_the_reason_and_what_helps(
+    tmp_path: Path, experiment: Any, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    args = ("demo", tmp_path / "store", tmp_path / "tables.yaml", tmp_path / "out", experiment)
+    (tmp_path / "tables.yaml").write_text(SPEC.split("figures")[0])
+
+    def refuse(path: Path, content: bytes) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(FedsimError) as raised:
+        report.write(*args, again="fedsim tables demo --reduced")
+    assert str(raised.value) == (
+        f"{tmp_path}/out/tables/pooled.md cannot be written ({advice}, then run fedsim tables demo --reduced "
+        "again: what was there before was kept"
+    )
+
+
+def test_a_place_behind_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    cases = {
+        "file/page.html": rf"cannot be written \({tmp_path}/file is no folder\); go elsewhere, then run it",
+        "folder": r"folder cannot be written \(Is a directory\); go elsewhere, then run it again: what was",
+    }
+    for place, words in cases.items():
+        with pytest.raises(FedsimError, match=words):
+            report.publish({tmp_path / place: b""}, "it", "go elsewhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_the_runs_behind_each_cell(tmp_path: Path, put: Put) -> None:
