@@ -24,13 +24,16 @@ import pyarrow as pa
 
 from fedsim.store import aside
 from fedsim.store.columns import NONE, ints, numbers
+from fedsim.store.files import SCHEMA
 from fedsim.store.summaries import FEW
 
 FOLDER = ".kept"
 _MANY = 8  # segments that are not yet made one
 _ROWS = 100_000  # of runs being stored, that wait to be written
 _MOST_ROWS = 5_000_000  # of a segment
-_VERSION = 1  # of a segment's form, and of what `summaries` keeps of a manifest
+# Of a segment's form and of what `summaries` keeps of a manifest, and of runs: who refuses those of a newer
+# fedsim must not take its word for them.
+_VERSION = [1, SCHEMA]
 _ABOUT = b"fedsim"
 
 Stamp = list[int]

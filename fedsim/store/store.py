@@ -268,10 +268,16 @@ class ResultStore:
         if not isinstance(manifest, dict) or "status" not in manifest or manifest.get("run") != run_id:
             return None
         schema = manifest.get("schema", 1)
+        whole = type(schema) is int  # true is a number, too
         require(
-            isinstance(schema, int) and schema <= SCHEMA,
+            not whole or schema <= SCHEMA,
             f"run {run_id} in {self.root} was stored by a newer fedsim (schema {schema}, this one reads "
             f"up to {SCHEMA}); update fedsim, or set results=... to another folder",
+        )
+        require(
+            whole and schema >= 1,
+            f"run {run_id} in {self.root} has schema {schema!r}, which no fedsim has written (this one reads "
+            f"1 to {SCHEMA}); move {self.root / run_id} away, or set results=... to another folder",
         )
         return manifest
 

@@ -11,6 +11,8 @@ import pytest
 from fedsim import config
 from fedsim.base import RequestError
 from fedsim.store import TABLES, ResultStore, RunResult
+from fedsim.store import kept as together
+from fedsim.store.files import SCHEMA
 from tests.store.stored import other, result
 
 
@@ -178,6 +180,32 @@ def test_a_newer_schema_is_refused_and_an_older_one_read(tmp_path):
     with pytest.raises(RequestError, match="newer fedsim"):
         kept.write("b", result("failed"))  # which must not replace it
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["schema"] == 3
+
+
+@pytest.mark.parametrize("schema", [0, -1, "2", True, None, 1.5])
+def test_a_schema_that_never_was_is_refused(tmp_path, schema):
+    kept = ResultStore(tmp_path)
+    kept.write("a", result())
+    change_manifest(tmp_path, "a", schema=schema)
+    words = rf"run a .* has schema {schema!r}, which no fedsim has written \(this one reads 1 to 2\); move "
+    for asked in (lambda: kept.states(["a"]), lambda: kept.about(["a"]), lambda: kept.write("a", result())):
+        with pytest.raises(RequestError, match=words):
+            asked()
+
+
+def test_what_a_newer_fedsim_kept_together_is_not_believed(hundred, monkeypatch):
+    """Else its runs, which are refused one by one, would be read as done where many are asked for."""
+    runs = hundred.ids()
+    assert set(hundred.states(runs).values()) == {"done"}
+    with monkeypatch.context() as newer:
+        of_newer = [3 if number == SCHEMA else number for number in together._VERSION]
+        newer.setattr(together, "_VERSION", of_newer)
+        newer.setattr("fedsim.store.store.SCHEMA", 3)
+        shutil.rmtree(hundred.root / ".kept", ignore_errors=True)
+        change_manifest(hundred.root, runs[7], schema=3)
+        assert set(hundred.states(runs).values()) == {"done"} and list((hundred.root / ".kept").iterdir())
+    with pytest.raises(RequestError, match=f"run {runs[7]} .*newer fedsim"):
+        hundred.states(runs)
 
 
 def test_folders_of_others_are_not_read_as_runs(tmp_path):
