@@ -127,3 +127,28 @@ def test_numbers_of_rows_are_few_and_whole(ends: tuple[float, float], wanted: li
     from fedsim.report.size import ticks
 
     assert ticks(*ends) == wanted
+
+
+def test_rounds_below_a_convergence_figure_are_whole(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedsim.report import convergence, drawing
+    from fedsim.report.figures import figures
+
+    kept: list[Any] = []
+    real = drawing.drawing
+
+    def keep(name: str, fig: Any, *rest: Any) -> Any:
+        kept.append(fig)
+        return real(name, fig, *rest)
+
+    monkeypatch.setattr(convergence, "drawing", keep)
+    # Matplotlib alone would write 1.25, 1.50 and so on.
+    runs = [put({"algorithm": "fedavg", "seed": 0}, [{"round": r, "auroc": 0.5 + r / 10} for r in (1, 2, 3)])]
+    figures(
+        report.read(tmp_path / "store", runs, levels=["pooled"]),
+        declared.parse({"figures": [{"name": "c", "kind": "convergence"}]}),
+    )
+    low, high = kept[0].axes[0].get_xlim()
+    inside = [t for t in kept[0].axes[0].get_xticks() if low <= t <= high]
+    assert (low, high) == (1, 3) and inside == [1, 2, 3]
