@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedsim.base import FedsimError, require
+from fedsim.base import FedsimError, not_written, require
 
 if TYPE_CHECKING:
     from fedsim.store import ResultStore
@@ -56,10 +56,18 @@ def write(
                 found = {run: (labels, store.options(run), rows[run]) for run, labels in runs.items()}
                 mlflow(folder / tracker, name, found)
         except OSError as error:
+            said = not_written(folder / tracker, error, "make it a folder that can be, or leave the sink out")
+            raise FedsimError(f"{said}; {_stored(tracker)}") from error
+        except Exception as error:  # the tracker's own, of what lies there
+            reason = (str(error).splitlines() or [""])[0]
             raise FedsimError(
-                f"{folder / tracker} could not be written ({error.strerror or error}); the runs are stored: "
-                "free space there, then fedsim export tells trackers of them"
+                f"{tracker} cannot use {folder / tracker} ({type(error).__name__}: {reason}); move it away, "
+                f"or leave the sink out; {_stored(tracker)}"
             ) from error
+
+
+def _stored(tracker: str) -> str:
+    return f"the runs are stored, and fedsim export NAME --to {tracker} tells it of those of a sweep"
 
 
 def scalars(rounds: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:

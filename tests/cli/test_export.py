@@ -1,6 +1,7 @@
 """A sweep's rows for other programs, read back."""
 
 import csv
+import errno
 import json
 import sys
 
@@ -129,3 +130,34 @@ def test_without_the_extra_it_is_said_how_to_get_it(fedsim, engine, tiny, monkey
         monkeypatch.setitem(sys.modules, module, None)
         said = fedsim(f"export tiny seed=0 --to {tracker}")
         assert said.code == 2 and "pip install 'fedsim-regions[tracking]'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory"),
+            "cannot be written (Not a directory); make it a",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            "cannot be written (No space left); free space there; the runs",
+        ),
+        (KeyError("meta.yaml"), "(KeyError: 'meta.yaml'); move it away, or leave the sink out; the runs are"),
+    ],
+)
+def test_a_tracker_that_fails_says_where_and_why_and_that_runs_are_stored(
+    fedsim, engine, tiny, monkeypatch, error, words
+):
+    pytest.importorskip("tensorboardX", reason="needs the extra `tracking`")
+    assert fedsim("sweep tiny seed=0").code == 0
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(sinks, "tensorboard", fail)
+    said = fedsim("export tiny seed=0 --to tensorboard")
+    assert said.code == 1 and words in said.err and "results/tiny/export/tensorboard" in said.err
+    assert said.err.endswith(
+        "the runs are stored, and fedsim export NAME --to tensorboard tells it of those of a sweep\n"
+    )
