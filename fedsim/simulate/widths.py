@@ -84,16 +84,19 @@ def widths(
     touched = 4 * parameters + 4 * batch * math.prod(spec.shape)
     fits = min(tuning.step_flops / max(step_flops, 1), tuning.step_bytes / touched, tuning.widest)
     target = max(1, int(fits))
-    if algorithm.exact:
-        # Loops over all rows of a client, whose sums may be large: one client at a time.
-        batch, target, grows = local.LONG_SLICE, 1, task.boosted
+    grows = task.boosted
+    sums_rows = algorithm.exact or grows is not None  # a forest's, sent or kept
+    if sums_rows:
+        # Loops over all rows of a client, whose sums may be large: one client at a time. Side by side, every
+        # round of a forest would also count values by the cells of its grid, which only the first needs.
+        batch, target = local.LONG_SLICE, 1
         # A row's x x', twice; or its derivatives at every node, by bins.
         sums = 4 * task.flops**2
         if grows is not None:
             sums = 4 * grows.features * grows.bins * 2 ** (grows.depth - 1) + task.flops * 2**grows.depth
         step_flops = sums * batch
     steps = opt.steps or opt.epochs * max(1, rows / clients / batch)
-    if algorithm.exact:
+    if sums_rows:
         steps = max(1, rows / clients / batch)
     round_flops = size * steps * step_flops
     # Where the host runs a protocol among clients, a round at a time and with every message by itself.
@@ -128,7 +131,7 @@ def widths(
     if shared:
         of_each = max(1, round(round_flops / tuning.ticket_flops / threads))
         tickets = min(units, _MOST_TICKETS, threads * of_each)
-        if algorithm.exact:  # clients differ in size, and are shared out by number
+        if sums_rows:  # clients differ in size, and are shared out by number
             tickets = min(units, _MOST_TICKETS)
     mine = -(-units // tickets)
     length = _LONG_SLICE if outside > 8 * _LONG_SLICE else _SLICE

@@ -99,6 +99,20 @@ def test_each_client_alone_grows_what_a_federation_of_one_would() -> None:
     assert np.any(forests[0].params["leaf"] != forests[1].params["leaf"])
 
 
+def test_a_client_alone_grows_by_itself_as_in_a_federation() -> None:
+    """Not side by side with others, where each round would do what only the first of all needs."""
+    fed = rows(150, clients=6)
+    forest = {"name": "trees", "trees": 2, "depth": 3, "bins": 16}
+    found = []
+    for who in ("local", "boosting"):
+        numerics = {"block": None, "group": None}
+        e = small.experiment(algorithm=who, task=forest, world="all", data=KEPT, numerics=numerics)
+        found.append(small.engine([small.lane(e, fed)], fed).widths)
+    assert found[0].block == found[1].block == 1
+    # As much work, so that rounds are run, and shared out, in the same way.
+    assert replace(found[0], memory=0) == replace(found[1], memory=0)
+
+
 def test_a_run_says_how_many_trees_it_has_and_keeps_what_is_missing(tmp_path: Path) -> None:
     """A split of heart_disease's columns that some hospitals lack sends them somewhere, and a judged round
     counts trees by their levels."""
