@@ -60,6 +60,9 @@ def train(
     if found is not None and found[1]["owner"] == memo.owner and "costs/0" not in found[0]:
         memo.note("the checkpoint is another version's, without what its clients spent; starting over")
         found = None
+    if found is not None and found[1]["owner"] == memo.owner and not _fits(engine, states, found[0]):
+        memo.note("the checkpoint is another version's, whose states have other shapes; starting over")
+        found = None
     if found is not None and found[1]["owner"] == memo.owner:
         arrays, meta = found
         states, first = _put(engine, states, arrays), int(meta["round"])
@@ -108,6 +111,15 @@ def _save(engine: Engine, states: list[Handles], memo: Memo, rnd: int, finite: n
     arrays |= {f"costs/{i}": schedule.saved(rnd) for i, schedule in enumerate(engine.schedules)}
     meta = {"owner": memo.owner, "round": rnd, "finite": finite.tolist(), "rows": rows}
     checkpoint.save(memo.stem, arrays, meta)
+
+
+def _fits(engine: Engine, states: list[Handles], arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a checkpoint's arrays fill the states of this engine."""
+    wanted = {f"slots/{t}": np.concatenate(team.slots).shape for t, team in enumerate(engine.teams)}
+    for t, held in enumerate(engine.fetch(states)):
+        wanted |= {f"{t}/{name}": x.shape for name, x in named(held).items()}
+    found = {name: x.shape for name, x in arrays.items() if not name.startswith("costs/")}
+    return found == wanted and f"costs/{len(engine.schedules) - 1}" in arrays
 
 
 def _put(engine: Engine, states: list[Handles], arrays: dict[str, np.ndarray]) -> list[Handles]:

@@ -94,6 +94,18 @@ def test_resumed_from_what_the_checkpoint_holds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(en.teams[0].slots[0], begun.teams[0].slots[0])
 
 
+def test_a_checkpoint_of_other_shapes_is_left(tmp_path: Path) -> None:
+    """Such as a version of other widths left behind: teams of one lane, say, and then of two."""
+    _, seen = run(tmp_path, [])
+    next(seen)
+    next(seen)
+    told: list[str] = []
+    en = small.engine([lane(), lane(9)])
+    *_, (handles, _) = train(en, [3, 5], memo(tmp_path, told), list, lambda rows: None, lambda n: None)
+    assert told == ["the checkpoint is another version's, whose states have other shapes; starting over"]
+    small.assert_same_bits(small.by_lane(en, en.fetch(handles))[:1], alone().states)
+
+
 def test_a_batch_of_rows_estimates_the_loss() -> None:
     """Of a batch as large as the client, all rows; of a smaller one, that many."""
     mine = lane(world={"estimate": "batch"})
