@@ -18,6 +18,7 @@ from fedsim.cohort.course import FIRST_YEAR, death_risk, predictor
 from fedsim.cohort.effects import ADMISSION
 from fedsim.cohort.patients import CONDITIONS, LABS, Selection, Setting
 from fedsim.cohort.population import Cohort
+from fedsim.cohort.records import EPOCH
 from fedsim.config import HeartFailure
 
 LOGS = ("nt_probnp", "creatinine")  # whose logarithm is the feature: they are skewed
@@ -40,10 +41,12 @@ KNOWN_DAYS = {"death_1y": 365, "readmission_30": 30, "readmission_100": 100, "co
 
 
 class Rows(NamedTuple):
-    """patient: int64[n], index in the region. x: float32[n, features], NaN where not measured. y: float32[n].
-    time: float32[n], days to death or censoring, for outcome survival; else None."""
+    """patient: int64[n], index in the region. day: int64[n], the index date, in days since 1970. x:
+    float32[n, features], NaN where not measured. y: float32[n]. time: float32[n], days to death or censoring,
+    for outcome survival; else None."""
 
     patient: np.ndarray
+    day: np.ndarray
     x: np.ndarray
     y: np.ndarray
     time: np.ndarray | None
@@ -135,10 +138,11 @@ def table(cohort: Cohort, workers: int | None = None) -> list[Rows]:
         who, then = cohort.made(*piece, admissions=cfg.outcome not in WITHOUT_ADMISSIONS)
         x, y, known = columns(cfg, who, then, np)
         patient = np.arange(piece[1], piece[2], dtype=np.int64)
+        day = who["index_day"].astype(np.int64) + EPOCH.astype(np.int64)
         time = then["end"].astype(np.float32) if cfg.outcome == "survival" else None
         if known.all():
-            return Rows(patient, x, y, time)
-        return Rows(patient[known], x[known], y[known], time)
+            return Rows(patient, day, x, y, time)
+        return Rows(patient[known], day[known], x[known], y[known], time)
 
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
         made = list(pool.map(one, pieces))
@@ -146,6 +150,7 @@ def table(cohort: Cohort, workers: int | None = None) -> list[Rows]:
     for k in range(len(cohort.regions)):
         own = [rows for rows, piece in zip(made, pieces, strict=True) if piece[0] == k]
         time = None if own[0].time is None else np.concatenate([r.time for r in own if r.time is not None])
-        x, y, patient = (np.concatenate([getattr(r, key) for r in own]) for key in ("x", "y", "patient"))
-        found.append(Rows(patient, x, y, time))
+        parts = ("patient", "day", "x", "y")
+        patient, day, x, y = (np.concatenate([getattr(r, key) for r in own]) for key in parts)
+        found.append(Rows(patient, day, x, y, time))
     return found

@@ -69,6 +69,8 @@ def heart_failure(cfg: HeartFailure) -> Federation:
         features=named,
         labels=labels,
         external=cohort.external,
+        # In the fingerprint by the feature `year`, which is the same day.
+        calendar=np.concatenate([r.day for r in rows]).astype(np.float64),
         fingerprint=fingerprint(names, offsets, columns, kind, named, labels),
         licence="none needed: generated",
         source="fedsim's cohort simulator",

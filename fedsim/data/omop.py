@@ -76,6 +76,8 @@ def omop(cfg: Omop) -> Federation:
             f"data.outcome={cfg.outcome} is {labels[int(trains[0])]} for all {len(trains)} patients of "
             "regions that train; nothing can be learnt from it, choose another outcome",
         )
+    calendar = np.concatenate([one.day for one in rows]).astype(np.float64)
+    seen = columns | {"calendar": calendar}
     offsets = np.concatenate([[0], np.cumsum([len(one.y) for one in rows])]).astype(np.int64)
     return Federation(
         names=names,
@@ -87,7 +89,8 @@ def omop(cfg: Omop) -> Federation:
         features=features,
         labels=labels,
         external=external,
-        fingerprint=fingerprint(names, offsets, columns, kind, features, labels),
+        calendar=calendar,
+        fingerprint=fingerprint(names, offsets, seen, kind, features, labels),
         licence="not stated",
         source="OMOP CDM",
         metadata={name: one.notes for name, one in found.items()},

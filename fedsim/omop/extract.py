@@ -40,11 +40,13 @@ class Reading:
 class Extract(NamedTuple):
     """Rows in order of person_id.
 
-    person: int64[n]. x: float32[n, features], NaN where there is no value. y: float32[n]. time: float32[n] of
-    days, for a time to an event; else None. notes: what was left out and why, units, unknown codes.
+    person: int64[n]. day: int64[n], the index date, in days since 1970. x: float32[n, features], NaN where
+    there is no value. y: float32[n]. time: float32[n] of days, for a time to an event; else None. notes: what
+    was left out and why, units, unknown codes.
     """
 
     person: np.ndarray
+    day: np.ndarray
     x: np.ndarray
     y: np.ndarray
     time: np.ndarray | None
@@ -87,11 +89,13 @@ def extract(site: Site, definition: Definition, reading: Reading) -> Extract:
     x = np.empty((made.rows, len(chosen)), np.float32)
     for j, (name, feature) in enumerate(chosen.items()):
         x[:, j] = made.column(name, feature)
-    person = np.asarray(site.sql("SELECT person_id FROM cohort ORDER BY row").fetchnumpy()["person_id"])
+    who = site.sql("SELECT person_id, day - DATE '1970-01-01' AS day FROM cohort ORDER BY row").fetchnumpy()
+    person, day = (np.asarray(who[name]).astype(np.int64) for name in ("person_id", "day"))
     known = ~np.isnan(found.y)
     notes = _notes(site, excluded | found.excluded, terms, made, tuple(chosen), x[known])
     return Extract(
-        person.astype(np.int64)[known],
+        person[known],
+        day[known],
         x[known],
         found.y[known].astype(np.float32),
         None if found.time is None else found.time[known].astype(np.float32),

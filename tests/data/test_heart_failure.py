@@ -11,7 +11,7 @@ import pytest
 from fedsim.base import RequestError, build
 from fedsim.cohort import Cohort
 from fedsim.cohort.table import FEATURES, OUTCOMES, features, table
-from fedsim.config import NO_PREPROCESS, HeartFailure, Natural, Preprocess
+from fedsim.config import NO_PREPROCESS, HeartFailure, Natural, Preprocess, Temporal
 from fedsim.data import describe, load
 from fedsim.data.partition import partitions
 from fedsim.data.preprocess import fit
@@ -30,6 +30,32 @@ def test_three_regions_train_and_karolinska_stays_outside():
     assert sum(c["rows"] for c in describe(fed)["per_client"]) == fed.rows
     assert load(SMALL).fingerprint == fed.fingerprint != load(replace(SMALL, seed=1)).fingerprint
     assert load(replace(SMALL, external=())).external == frozenset()
+
+
+@pytest.mark.parametrize("options", [{"cut": "2020-01-01"}, {"cut": None, "test": 0.25}])
+def test_a_model_trains_on_earlier_patients_than_it_is_tested_on(options):
+    fed = load(SMALL)
+    when, year = fed.calendar, fed.columns["x"][:, fed.features.index("year")]
+    # Days since 1970 against the feature, which float32 rounds to a day's twentieth.
+    np.testing.assert_allclose((when - 10_957) / 365.25 + 2000, year, atol=2e-4)
+    (part,) = partitions(fed, assign(fed, Temporal(**options), 0), Temporal(**options), 0)
+    train, test = (part.part(name)[0] for name in ("train", "test"))
+    where = fed.client_of_row()
+    assert not (where[train] == 1).any()
+    test = test[where[test] != 1]  # Karolinska, outside, is judged by all its patients
+    assert len(train) > 500 and len(test) > 100
+    if options["cut"]:
+        cut = np.datetime64(options["cut"], "D").astype(int)
+        assert when[train].max() < cut <= when[test].min()
+    for k in set(range(4)) - fed.external:
+        of = where == k
+        assert when[train[of[train]]].max() < when[test[of[test]]].min()
+
+
+def test_patients_made_in_the_program_have_no_dates():
+    fed = load(replace(SMALL, mode="generated", outcome="length_of_stay"))
+    with pytest.raises(RequestError, match=r"does not say with data.mode=generated; .* \(in memory\)"):
+        assign(fed, Temporal(), 0)
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)

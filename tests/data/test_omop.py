@@ -63,6 +63,7 @@ def test_regions_are_clients_in_name_order(asked, tmp_path):
     assert fed.external == {1} and fed.features == tuple(FEATURES)
     np.testing.assert_allclose(fed.columns["x"][:, 1], [4.1, 4.2, 4.3] * 2, rtol=1e-6)
     assert fed.columns["y"].tolist() == [1, 0, 0, 1, 0, 0]
+    assert fed.calendar.tolist() == [18_262 + INDEX] * 6  # the index date; day 0 is 2020-01-01
     survival = asked(outcome="survival")
     assert (survival.kind, survival.columns["time"].tolist()) == ("survival", [90, 1900, 1900] * 2)
     assert asked(outcome="length_of_stay").kind == "regression"

@@ -27,8 +27,9 @@ def temporal(federation: Federation, cfg: Temporal, seed: int) -> Assignment:
     when = federation.calendar
     require(
         when is not None,
-        f"split=temporal needs to know when rows were recorded, and {federation.source} does not say; name "
-        "the column with data.calendar=COLUMN",
+        f"split=temporal needs to know when rows were recorded, and {federation.source} does not say"
+        f"{' with data.mode=generated' if federation.generate else ''}; of your own table name the column "
+        "with data.calendar=COLUMN; data=heart_failure (in memory) and data=omop have the index date",
     )
     assert when is not None
     inside = ~np.isin(federation.client_of_row(), sorted(federation.external))
