@@ -44,8 +44,9 @@ def encode(
         return values.astype(np.float32), "regression", 0, ()
     require(
         kind != "binary" or len(levels) == 2,
-        f"{where} has {len(levels)} distinct values, but data.kind=binary needs 2; "
-        "use data.kind=multiclass or regression",
+        f"{where} has {len(levels)} distinct values ({_some(levels)}), but data.kind=binary needs 2; make a "
+        "label of two of them, such as one value against the others, or use data.kind=multiclass or "
+        "regression",
     )
     require(
         len(levels) <= 1000,
@@ -66,8 +67,8 @@ def events(values: np.ndarray, where: str) -> tuple[np.ndarray, Kind, int, tuple
     levels, codes = np.unique(values.astype(np.str_) if text else values, return_inverse=True)
     require(
         len(levels) <= 2,
-        f"{where} has {len(levels)} distinct values, but with times it must say whether the event happened: "
-        "1, or 0 (censored)",
+        f"{where} has {len(levels)} distinct values ({_some(levels)}), but with times it must say whether "
+        "the event happened: 1, or 0 (censored)",
     )
     if len(levels) == 2:
         return codes.astype(np.int32), "survival", 2, (_name(levels[0]), _name(levels[1]))
@@ -91,6 +92,11 @@ def times(values: np.ndarray, where: str) -> np.ndarray:
             "rows out or count from an earlier start"
         )
     return found
+
+
+def _some(levels: np.ndarray) -> str:
+    """The first values of many."""
+    return ", ".join(map(_name, levels[:5])) + ", ..." * (len(levels) > 5)
 
 
 def _name(level: object) -> str:

@@ -24,6 +24,7 @@ from fedsim.config import (
     NoSystem,
     Preprocess,
     RecordPrivacy,
+    Table,
     TimedSystem,
     Tune,
 )
@@ -65,6 +66,7 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
     """What decides the compiled program of a lane; equal for runs that differ in numbers only."""
     lane = with_strategy(lane)
     first = lane.experiment
+    check_classes(first, federation)
     clients = _clients(lane)
     plain = structure(
         replace(
@@ -112,6 +114,23 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
     return _KNOWN[key]
 
 
+def check_classes(e: Experiment, federation: Federation) -> None:
+    """Refuse a label of more than two classes where two are what can be fitted."""
+    if federation.kind != "multiclass" or not isinstance(e.algorithm, Newton):
+        return
+    label = "the label"
+    if isinstance(e.data, Table):
+        label = f"column {e.data.target!r} (data.label)"
+    some = ", ".join(federation.labels[:_NAMED]) + ", ..." * (len(federation.labels) > _NAMED)
+    require(
+        False,
+        f"algorithm={e.algorithm.name} fits two classes, and {label} has {federation.classes} values "
+        f"({some}); make a label of two of it, such as one value against the others, leave out the rows "
+        "with the rest, "
+        "or take algorithm=fedavg with task=logistic, which has a probability for each",
+    )
+
+
 def event_times(e: Experiment, federation: Federation) -> tuple[float, ...]:
     """The distinct times of events, rising, where all clients must know them; else ().
 
@@ -138,6 +157,7 @@ def event_times(e: Experiment, federation: Federation) -> tuple[float, ...]:
     return times
 
 
+_NAMED = 5  # values of a label, in an error
 MOST_TIMES = 20_000
 # By the arrays they come from, which are held so that no others take their place.
 _TIMES: dict[tuple[int, int], tuple[tuple[float, ...], Any]] = {}

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fedsim.algorithms.newton import CONVERGED, Fit
 from fedsim.base import RequestError
+from fedsim.config import Table
 from fedsim.data.federation import Federation, gather
 from fedsim.run import regression
 from fedsim.simulate import build, widths
@@ -330,6 +331,20 @@ def test_what_would_change_the_sums_is_refused(changes: dict[str, Any], message:
     e = small.experiment(algorithm="newton", **changes)
     with pytest.raises(RequestError, match=message):
         small.engine([small.lane(e)])
+
+
+def test_a_label_of_three_values_is_named_with_them() -> None:
+    fed = patients("binary")
+    labels = ("alive", "dead", "lost")
+    y = (np.arange(fed.rows) % 3).astype(np.int32)
+    three = replace(fed, kind="multiclass", classes=3, labels=labels, columns=fed.columns | {"y": y})
+    e = small.experiment(algorithm="newton", task={"name": "logistic", "init": "zeros"}, numerics=NUMERICS)
+    mine = replace(e, data=Table(path="mine.csv", client="region", label="status"))
+    lane = small.lane(e, three)
+    words = r"has 3 values \(alive, dead, lost\); make a label of two .* algorithm=fedavg with task=logistic"
+    for asked, label in ((e, "the label"), (mine, r"column 'status' \(data.label\)")):
+        with pytest.raises(RequestError, match=f"algorithm=newton fits two classes, and {label} {words}"):
+            small.engine([replace(lane, experiment=asked)], three)
 
 
 def test_requests_that_no_fit_can_answer() -> None:
