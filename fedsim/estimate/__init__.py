@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedsim.base import build, nearest, require
-from fedsim.config.estimate import MEMBERS, Asked, Quantiles, TableOne
+from fedsim.config.estimate import MEMBERS, Asked, Noised, Quantiles, TableOne
 from fedsim.data.federation import Federation
 from fedsim.estimate.kaplan_meier import kaplan_meier
 from fedsim.estimate.logrank import logrank
@@ -19,8 +19,15 @@ TIMED: dict[str, Callable[..., dict[str, Any]]] = {"kaplan_meier": kaplan_meier,
 
 
 def asked(what: str, options: Mapping[str, Any]) -> Asked:
-    """The checked options of a statistic. Raises RequestError for what does not exist."""
+    """The checked options of a statistic. Raises RequestError for what does not exist, and for noise
+    where there is none."""
     require(what in MEMBERS, f"unknown statistic {what!r}; {nearest(what, MEMBERS)}")
+    noisy = [name for name, member in MEMBERS.items() if issubclass(member, Noised)]
+    require(
+        what in noisy or "epsilon" not in options,
+        f"{what} is not there with differential privacy, so epsilon={options.get('epsilon')} would protect "
+        f"nothing in it; use minimum_count=K, or epsilon with {' or '.join(noisy)}",
+    )
     found: Asked = build(MEMBERS[what], options)
     return found
 

@@ -63,6 +63,11 @@ def number(value: Any) -> str:
     return str(int(value))
 
 
+def counted(value: Any) -> str:
+    """A number of rows, of which noise may have made a negative one: shown as 0, which is post-processing."""
+    return number(None if value is None else max(value, 0))
+
+
 def _interval(one: dict[str, Any]) -> str:
     ends = one["low"], one["high"]
     return "-" if ends == (None, None) else f"{number(ends[0])} to {number(ends[1])}"
@@ -75,10 +80,10 @@ def _kaplan_meier(found: dict[str, Any]) -> list[Table]:
     rows = []
     for g in groups:
         mean = g["restricted_mean"]
-        numbers = map(number, (g["n"], g["events"], g["median"]["value"]))
+        numbers = *map(counted, (g["n"], g["events"])), number(g["median"]["value"])
         rows.append([g["group"], *numbers, _interval(g["median"]), number(mean["value"]), _interval(mean)])
     times = [
-        [g["group"], number(p["time"]), number(p["at_risk"]), number(p["survival"]), _interval(p)]
+        [g["group"], number(p["time"]), counted(p["at_risk"]), number(p["survival"]), _interval(p)]
         for g in groups
         for p in g["at"]
     ]
@@ -102,7 +107,7 @@ def _quantiles(found: dict[str, Any]) -> list[Table]:
         header += [f"q{q:g}", *(["interval"] if "privacy" in found else [])]
     rows = []
     for one in found["variables"]:
-        row = [one["variable"], number(one["n"])]
+        row = [one["variable"], counted(one["n"])]
         for i, value in enumerate(one["values"]):
             row.append(number(value))
             if "privacy" in found:

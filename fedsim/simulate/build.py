@@ -126,8 +126,7 @@ def check_classes(e: Experiment, federation: Federation) -> None:
         False,
         f"algorithm={e.algorithm.name} fits two classes, and {label} has {federation.classes} values "
         f"({some}); make a label of two of it, such as one value against the others, leave out the rows "
-        "with the rest, "
-        "or take algorithm=fedavg with task=logistic, which has a probability for each",
+        "with the rest, or take algorithm=fedavg with task=logistic, which has a probability for each",
     )
 
 

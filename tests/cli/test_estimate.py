@@ -90,6 +90,7 @@ def test_every_statistic_answers(fedsim, cohort, line):
             "unknown format 'pdf'; choose one of csv, markdown",
         ),
         ("table_one data=heart_disease --formt csv", "unknown option '--formt'"),
+        ("table_one data=heart_disease epsilon=1", "table_one is not there with differential privacy"),
         ("logrank data=heart_disease", "a log-rank test compares groups; set by=FEATURE"),
     ],
 )

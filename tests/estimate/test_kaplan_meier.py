@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fedsim.base import RequestError
 from fedsim.config.estimate import KaplanMeier
 from fedsim.data.federation import gather
-from fedsim.estimate import asked, estimate
+from fedsim.estimate import asked, estimate, shown
 from fedsim.estimate.groups import groups_of
 from fedsim.estimate.kaplan_meier import send_noised
 from fedsim.estimate.noise import calibrated
@@ -17,6 +17,7 @@ from fedsim.estimate.sites import Post, sites_of
 from tests.estimate.made import exponential, leukaemia, slow_curve, survival
 
 LONG = ("discrete_gaussian",)
+NOISY = {"epsilon": 0.05, "horizon": 4.0, "bins": 4}
 ROWS = st.lists(
     st.tuples(st.sampled_from("abc"), st.integers(1, 12), st.booleans()), min_size=1, max_size=60
 ).filter(lambda rows: any(event for _, _, event in rows))
@@ -287,6 +288,16 @@ def test_where_noise_drowns_the_rows_nothing_is_said():
     group = curves(exponential(30), epsilon=0.05, horizon=2)["groups"]["all"]
     assert group["curve"]["survival"] == [None] * 20 and group["median"]["value"] is None
     assert group["restricted_mean"]["value"] is None
+
+
+def test_fewer_than_nobody_are_shown_as_nobody():
+    """Counts with noise may be negative: tables have 0, and the answer itself what noise made them."""
+    fed = exponential(30)
+    answers = (estimate("kaplan_meier", asked("kaplan_meier", NOISY | {"seed": i}), fed) for i in range(20))
+    found = next(one for one in answers if one["groups"][0]["at"][-1]["at_risk"] < -1)
+    survival, over_time = shown.tables(found)
+    assert min(float(row[2]) for row in over_time.rows) == 0 and over_time.rows[-1][2] == "0"
+    assert all(float(row[k]) >= 0 for row in survival.rows for k in (1, 2))
 
 
 # --- bytes -----------------------------------------------------------------------------------
