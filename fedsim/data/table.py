@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +17,10 @@ from fedsim.config import Table
 from fedsim.data.federation import Federation, gather
 from fedsim.data.labels import encode, events, times
 from fedsim.data.onehot import block_names, one_hot
+from fedsim.data.quantity import parses, require_one_unit
 
 MISSING = ["", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "."]
 MOST_LEVELS = 1000
-# A number and its unit. One letter without a space is none: stages are written 3a and 3b.
-_QUANTITY = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:\s+([^\W\d_]\S*)|([^\W\d_]\S+)|\s*(%))")
 
 
 def table(cfg: Table) -> Federation:
@@ -348,14 +346,6 @@ def _float64(values: pa.ChunkedArray) -> np.ndarray:
     return pc.fill_null(values.cast(pa.float64(), safe=False), float("nan")).to_numpy()
 
 
-def _parses(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def _check_present(values: pa.ChunkedArray, column: str, outside: np.ndarray) -> None:
     present = values.is_valid().to_numpy()
     if pa.types.is_floating(values.type):
@@ -383,8 +373,8 @@ def _is_text(values: pa.ChunkedArray, column: str) -> bool:
     )
     codes, words = _coded(values, column)
     counts = np.bincount(codes + 1, minlength=len(words) + 1)[1:]  # codes are -1 where missing
-    bad = np.array([not _parses(word) for word in words], dtype=bool)
-    comma = bad & np.array([_parses(word.replace(",", ".", 1)) for word in words], dtype=bool)
+    bad = np.array([not parses(word) for word in words], dtype=bool)
+    comma = bad & np.array([parses(word.replace(",", ".", 1)) for word in words], dtype=bool)
     if bad.any():
         row = int(np.flatnonzero(np.append(bad, False)[codes])[0])
         cell = f"{words[codes[row]]!r} in row {row + 1}"
@@ -392,36 +382,13 @@ def _is_text(values: pa.ChunkedArray, column: str) -> bool:
             raise RequestError(
                 f"data: column {column!r} writes decimals with a comma ({cell}); write them with a point"
             )
-        _require_one_unit(codes, words, column)
+        require_one_unit(codes, words, column)
         if 2 * counts[bad].sum() < counts.sum():
             raise RequestError(
                 f"data: column {column!r} holds numbers, but {cell} is text ({counts[bad].sum()} such rows); "
                 "correct it, or name the column in data.categorical"
             )
     return True
-
-
-def _require_one_unit(codes: np.ndarray, words: Sequence[str], column: str) -> None:
-    """Refuse a column of quantities, some with a unit and some without, or more than 20 of several units:
-    taken for categories, their size would be lost.
-
-    Raises:
-      RequestError: such a column, with the first two rows that differ.
-    """
-    found = [_QUANTITY.fullmatch(word) for word in words]
-    unit = ["" if m is None else (m[1] or m[2] or m[3]).casefold() for m in found]
-    sized = np.array([m is not None or _parses(w) for m, w in zip(found, words, strict=True)], dtype=bool)
-    kinds = {u for u, known in zip(unit, sized, strict=True) if known}
-    rows = np.flatnonzero(np.append(sized, False)[codes])
-    if len(kinds) < 2 or 2 * len(rows) <= (codes >= 0).sum() or not ("" in kinds or sized.sum() > 20):
-        return
-    first = int(rows[0])
-    other = next(int(r) for r in rows if unit[codes[r]] != unit[codes[first]])
-    raise RequestError(
-        f"data: column {column!r} mixes units: {words[codes[first]]!r} in row {first + 1}, "
-        f"{words[codes[other]]!r} in row {other + 1}; write numbers of one unit without its name, or name "
-        "the column in data.categorical if these are categories"
-    )
 
 
 def _numbers(values: pa.ChunkedArray, column: str) -> np.ndarray:
