@@ -71,7 +71,7 @@ def source_of(words: Sequence[str]) -> Any:
 
 
 def _show(options: Options, found: dict[str, Any]) -> None:
-    clients = found.pop("per_client", None)
+    clients, notes = found.pop("per_client", None), found.pop("notes", ())
     shown = {key: value for key, value in found.items() if value not in ([], None)}
     rows = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else value)
@@ -82,3 +82,5 @@ def _show(options: Options, found: dict[str, Any]) -> None:
         print(file=options.out)
         names = list(dict.fromkeys(name for client in clients for name in client))
         output.columns(options.out, [[client.get(n) for n in names] for client in clients], names)
+    for note in notes:
+        print(f"note: {note}", file=options.out)

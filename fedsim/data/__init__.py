@@ -118,6 +118,7 @@ def describe(federation: Federation) -> dict[str, Any]:
         "dtype": str(federation.dtype),
         "features": list(federation.features),
         "external": [federation.names[k] for k in sorted(federation.external)],
+        "notes": list(federation.notes),
     }
     if federation.clients - len(federation.external) > MOST_LISTED:
         quantiles = np.quantile(sizes, [0, 0.25, 0.5, 0.75, 1])

@@ -63,6 +63,7 @@ class Federation:
       known.
     fingerprint: SHA-256 of the contents, or of the recipe of a generated population.
     metadata: client name -> what is known of it, such as hospital, region, language.
+    notes: what whoever reads results should know of the rows, a sentence each.
 
     Raises:
       RequestError: contents that do not fit together, infinite values, a client without rows.
@@ -86,6 +87,7 @@ class Federation:
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     person: np.ndarray | None = None
     metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_clients(self)

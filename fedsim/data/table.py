@@ -17,7 +17,7 @@ from fedsim.config import Table
 from fedsim.data.federation import Federation, gather
 from fedsim.data.labels import encode, events, times
 from fedsim.data.onehot import block_names, one_hot
-from fedsim.data.quantity import parses, require_one_unit
+from fedsim.data.quantity import FEWEST, parses, require_one_unit, two_sizes
 
 MISSING = ["", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?", "."]
 MOST_LEVELS = 1000
@@ -29,7 +29,9 @@ def table(cfg: Table) -> Federation:
     Text columns, and those in `data.categorical`, are one-hot encoded with the levels found at
     clients that train, first level dropped; a level met only at an external client gives an
     all-zero block and is counted in `metadata[client]["unknown_categories"]`. Features of which a
-    client has no value are in `metadata[client]["without_values"]`, with its rows. Everything else must
+    client has no value are in `metadata[client]["without_values"]`, with its rows; columns of one level
+    at clients that train make no feature, and are in `notes`, as are clients whose numbers of a
+    column are of two sizes, as if in two units. Everything else must
     be a number; empty cells, NA, NaN, null, ? and . are missing. A client with a single row is
     welcome: it trains with it and has no test rows.
 
@@ -131,7 +133,10 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
     blocks: list[np.ndarray] = []
     features: list[str] = []
     unknown: dict[str, dict[str, Any]] = {}
+    told: list[str] = []
     names, holder = np.unique(np.array(owner, dtype=np.str_), return_inverse=True)
+    ends = np.cumsum(np.bincount(holder, minlength=len(names)))
+    at_client = np.split(np.argsort(holder, kind="stable"), ends[:-1])
     for column in _feature_columns(cfg, frame.column_names, set(roles.values())):
         values = frame[column]
         _check_present(values, column, outside)
@@ -139,12 +144,20 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
             codes, levels = _levels(values, column, outside)
             blocks.append(one_hot(codes, len(levels)))
             features += block_names(column, levels)
+            if len(levels) == 1:
+                empty = int((codes[~outside] == -1).sum())
+                hint = f"; if its {empty} empty cells mean another level, write that there" * (empty > 0)
+                told.append(
+                    f"column {column!r} has one level ({levels[0]}) in the rows that train, so it makes no "
+                    f"feature{hint}"
+                )
             for k in np.flatnonzero(codes == -2):
                 notes = unknown.setdefault(owner[k], {}).setdefault("unknown_categories", {})
                 notes[column] = notes.get(column, 0) + 1
         else:
             blocks.append(_numbers(values, column)[:, None])
             features.append(column)
+            told += _of_two_sizes(blocks[-1][:, 0], column, names, at_client)
         missing = np.isnan(blocks[-1][:, :1]).any(axis=1)
         if missing.any():
             present = np.bincount(holder[~missing], minlength=len(names))
@@ -153,7 +166,7 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
                 notes[column] = int((holder == k).sum())
     require(features, "data: no feature column is left; see data.features and data.drop")
     columns["x"] = np.concatenate(blocks, axis=1)
-    return gather(
+    made = gather(
         owner,
         columns,
         kind=kind,
@@ -168,6 +181,7 @@ def _federation(cfg: Table, frame: pa.Table) -> Federation:
         source=Path(cfg.path).name,
         metadata=unknown,
     )
+    return replace(made, notes=tuple(told))
 
 
 # --- the file --------------------------------------------------------------------------------
@@ -403,6 +417,22 @@ def _numbers(values: pa.ChunkedArray, column: str) -> np.ndarray:
             f"{bad[0] + 1} ({len(bad)} such rows); correct it, or leave the cell empty"
         )
     return narrow
+
+
+def _of_two_sizes(
+    values: np.ndarray, column: str, names: np.ndarray, at_client: Sequence[np.ndarray]
+) -> list[str]:
+    """A note for each client whose values of a column look like two units. at_client: rows, by client."""
+    told = []
+    for name, rows in zip(names, at_client, strict=True):
+        found = two_sizes(values[rows]) if len(rows) >= 2 * FEWEST else None
+        if found is not None:
+            told.append(
+                f"{name}: column {column!r} has {found.below} values around {found.low:.3g} and "
+                f"{found.above} around {found.high:.3g}, and none between {found.gap[0]:.3g} and "
+                f"{found.gap[1]:.3g}; if these are two units, write them in one"
+            )
+    return told
 
 
 def _complete(frame: pa.Table, column: str, where: str) -> np.ndarray:

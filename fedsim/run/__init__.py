@@ -93,6 +93,8 @@ def run_experiments(
     outcome = Outcome()
     todo = open_jobs(list(jobs))
     outcome.skipped = [run for run in jobs if run not in set(todo)]
+    for note in dict.fromkeys(n for run in todo for n in sources.federation(jobs[run].experiment).notes):
+        shown.note(f"note: {note}")
     for run in todo:
         asked = jobs[run].experiment
         sinks.check(asked.sinks)

@@ -35,6 +35,13 @@ def test_data_describe_takes_options(fedsim, here):
     assert said.code == 2 and "data.path is required" in said.err
 
 
+def test_data_describe_ends_with_notes(fedsim, here):
+    (here / "cohort.csv").write_text("hospital,age,sex,died\na,50,F,1\na,60,F,0\nb,55,F,1\nb,66,F,0\n")
+    line = "data describe table data.path=cohort.csv data.client=hospital data.label=died"
+    assert fedsim(line).out.splitlines()[-1].startswith("note: column 'sex' has one level (F)")
+    assert [note.split()[1] for note in json.loads(fedsim(f"{line} --json").out)["notes"]] == ["'sex'"]
+
+
 def test_data_fetch_verifies_what_comes_with_fedsim(fedsim, here, monkeypatch):
     said = fedsim("data fetch heart_disease")
     assert said.code == 0 and said.out.startswith("heart_disease: nothing to fetch, here and intact\n")

@@ -69,6 +69,29 @@ def test_columns_can_be_chosen(read):
     assert fed.features == ("smoker", "nyha=2", "nyha=3", "nyha=4")
 
 
+def test_a_column_of_one_level_is_noted(read):
+    text = "hospital,age,sex,drug,died\nA,60,F,,0\nA,61,F,yes,1\nB,50,,yes,0\nB,51,F,,1\nC,70,M,yes,1\n"
+    fed = read(text, external="C")
+    assert fed.features == ("age",) and fed.metadata["C"] == {"unknown_categories": {"sex": 1}}
+    made = "in the rows that train, so it makes no feature; if its"
+    sex, drug = fed.notes
+    assert sex.startswith(f"column 'sex' has one level (F) {made} 1 empty cells mean another level, write")
+    assert drug.startswith(f"column 'drug' has one level (yes) {made} 2 empty cells mean")
+    assert describe(fed)["notes"] == list(fed.notes)
+    (full,) = read(text.replace("B,50,,", "B,50,F,"), external="C", drop=["drug"]).notes
+    assert full == "column 'sex' has one level (F) in the rows that train, so it makes no feature"
+    assert read(text).notes == (drug,)  # of sex there are two now
+    assert read(GOOD).notes == ()
+
+
+def test_two_units_in_a_column_of_numbers_are_noted_where_they_are(read):
+    cells = [(f"{k}", "A", 80 + k, k % 2) for k in range(60)]
+    cells += [(f"{k}", "B", (80 + k) / (88.4 if k % 3 == 0 else 1), k % 2) for k in range(60)]
+    rows = "\n".join(f"{who},{age},{value:.3f},{died}" for age, who, value, died in cells)
+    (note,) = read(f"hospital,age,creatinine,died\n{rows}\n").notes
+    assert note.startswith("B: column 'creatinine' has 20 values around 1.2") and "write them in one" in note
+
+
 def test_a_column_of_which_a_client_has_no_value_is_named(read):
     text = "hospital,phenotype,ef,died\nA,,,0\nA,,,1\nB,reduced,30,0\nB,preserved,,1\nC,reduced,NA,1\n"
     fed = read(text, external="C")
