@@ -49,7 +49,7 @@ of weight 0 does not exist.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -184,6 +184,7 @@ def evaluate(
     time: ArrayLike | None = None,
     thresholds: Sequence[float] = (),
     absolute: Absolute | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, float | None]:
     """Every metric of `kind`, see the module's docstring; None where undefined.
 
@@ -196,11 +197,16 @@ def evaluate(
       time: [n], of the event or of censoring; for `survival`, and no other kind.
       thresholds: of probabilities, in (0, 1), at which net benefit is asked for.
       absolute: what makes probabilities of the risks; for `survival`.
+      only: names of the metrics that are returned; None: all. Of `survival` no others are worked out.
 
     Raises:
-      ValueError: shapes that do not fit, labels or probabilities out of range.
+      ValueError: shapes that do not fit, labels or probabilities out of range; names that are not there.
     """
     wanted = names(kind, full, thresholds, absolute is not None)
+    if only is not None:
+        if strange := sorted({*only} - {*wanted}):
+            raise ValueError(f"{kind} has no {', '.join(strange)}; choose of {', '.join(wanted)}")
+        wanted = tuple(name for name in wanted if name in only)
     y = np.asarray(y)
     s: Floats = np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or s.ndim != (2 if kind == "multiclass" else 1) or s.shape[0] != y.size:
@@ -221,7 +227,7 @@ def evaluate(
     if y.size == 0 or not np.isfinite(s).all():
         return dict.fromkeys(wanted)
     if kind == "survival":
-        found = _survival(y, t, s, w, absolute if full else None, thresholds)
+        found = _survival(y, t, s, w, absolute if full else None, thresholds, wanted)
     elif kind == "binary":
         found = binary(y, s, w, full, thresholds)
     else:
@@ -337,13 +343,14 @@ def aggregates(
 
 def _survival(
     y: NDArray[Any], time: NDArray[Any], s: Floats, w: Floats | None, absolute: Absolute | None,
-    thresholds: Sequence[float],
+    thresholds: Sequence[float], wanted: Collection[str],
 ) -> dict[str, float | None]:  # fmt: skip
     if not ((y == 0) | (y == 1)).all():
         raise ValueError("survival labels must be 1 (event) or 0 (censored)")
     event, t = y == 1, time.astype(np.float64)
     w = np.ones(y.size, np.float64) if w is None else w
-    found = {"c_index": survival.c_index(event, t, s, w), "cox_loss": survival.cox_loss(event, t, s, w)}
+    first = {"c_index": survival.c_index, "cox_loss": survival.cox_loss}
+    found = {name: of(event, t, s, w) for name, of in first.items() if name in wanted}
     if absolute is not None:
-        found |= horizon.evaluate(event, t, s, w, absolute, thresholds)
+        found |= horizon.evaluate(event, t, s, w, absolute, thresholds, wanted)
     return found

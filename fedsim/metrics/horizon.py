@@ -14,7 +14,7 @@ for logistic regression with these weights, which intercept and slope are of; Vi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,12 +70,19 @@ class Absolute:
 
 
 def evaluate(
-    event: Flags, time: Floats, score: Floats, w: Floats, absolute: Absolute, thresholds: Sequence[float]
+    event: Flags,
+    time: Floats,
+    score: Floats,
+    w: Floats,
+    absolute: Absolute,
+    thresholds: Sequence[float],
+    wanted: Collection[str],
 ) -> dict[str, float | None]:
     """`NAMES` and net benefits; None where undefined, as all are where no row is observed up to the horizon.
 
     Args:
       event, time, score, w: [n], n > 0; score: log relative risk; w > 0.
+      wanted: whose values are needed; others may be None.
 
     Returns:
       o_e: Kaplan-Meier's share of events by the horizon over the mean probability; ici: of a smooth curve
@@ -83,6 +90,10 @@ def evaluate(
       slope, and what is found at a capacity, which is a share of their weight, are of those rows too. uno_c
       looks at events before the horizon.
     """
+
+    def asked(*names: str) -> bool:
+        return any(name in wanted for name in names)
+
     t, p = absolute.horizon, absolute.risk(score)
     censored = survival.kaplan_meier(event, time, w, censoring=True)
     found: dict[str, float | None] = dict.fromkeys(NAMES)
@@ -93,19 +104,24 @@ def evaluate(
         return found
     early = event & (time <= t)
     both = bool(early.any()) and not bool(early[known].all())
-    observed = survival.share_at(censored, time, before=True)
-    factor = np.where(event & (time < t), 1.0 / np.square(np.where(observed > 0, observed, 1.0)), 0.0)
     expected, total = float(w @ p), float(w.sum())
-    found["uno_c"] = survival.c_index(event, time, absolute.order(score), w, factor)
+    if asked("uno_c"):
+        observed = survival.share_at(censored, time, before=True)
+        factor = np.where(event & (time < t), 1.0 / np.square(np.where(observed > 0, observed, 1.0)), 0.0)
+        found["uno_c"] = survival.c_index(event, time, absolute.order(score), w, factor)
     found["brier_t"] = float((w * omega) @ np.square(early - p)) / total
     found["o_e"] = happened * total / expected if expected > 0 else None
     if both:
         y, q, v = early[known].astype(np.float64), p[known], (w * omega)[known]
-        found["auc_t"] = binary(y, q, v, full=False)["auroc"]
-        found["ici"] = smooth.ici(p, w, smooth.curve(q, y, v))
-        found |= _recalibrated(y, q, v)
-    found |= _at_capacity(early[known].astype(np.float64), p[known], (w * omega)[known])
-    if len(absolute.times) > 1:
+        if asked("auc_t"):
+            found["auc_t"] = binary(y, q, v, full=False)["auroc"]
+        if asked("ici"):
+            found["ici"] = smooth.ici(p, w, smooth.curve(q, y, v))
+        if asked("calibration_intercept", "calibration_slope"):
+            found |= _recalibrated(y, q, v)
+    if asked(*_CAPACITY):
+        found |= _at_capacity(early[known].astype(np.float64), p[known], (w * omega)[known])
+    if asked("ibs") and len(absolute.times) > 1:
         found["ibs"] = _integrated(event, time, score, w, absolute, censored)
     for threshold in thresholds:
         acted = p >= threshold

@@ -73,7 +73,9 @@ def adaptations(frozen: Frozen, plan: ValidationPlan, hazard: Hazard) -> list[di
         absolute = Absolute(end, steps, np.zeros(place.y.size, np.int64))
 
         def of(lp: Floats, w: Floats | None) -> list[float | None]:
-            found = metrics.evaluate("survival", place.y, lp, w, time=place.time, absolute=absolute)
+            found = metrics.evaluate(
+                "survival", place.y, lp, w, time=place.time, absolute=absolute, only=METRICS
+            )
             return [found[name] for name in METRICS]
 
         each = {

@@ -178,13 +178,22 @@ def _judged(
 ) -> list[Judged]:
     """Metrics of the frozen model, of its updates, and of treating everybody; of all follow-up."""
 
+    wanted = measures.wanted((*plan.metrics, measures.TREAT_ALL), plan.thresholds)
+    only = set(wanted.values())
+
     def of(lp: Floats, w: Floats | None) -> dict[str, Value]:
         found = metrics.evaluate(
-            "survival", site.y, lp, w, time=site.time, thresholds=plan.thresholds, absolute=absolute
+            "survival",
+            site.y,
+            lp,
+            w,
+            time=site.time,
+            thresholds=plan.thresholds,
+            absolute=absolute,
+            only=only,
         )
-        return {name: found[asked] for name, asked in measures.wanted(names, plan.thresholds).items()}
+        return {name: found[asked] for name, asked in wanted.items()}
 
-    names = (*plan.metrics, measures.TREAT_ALL)
     found: list[Judged] = []
     everybody: list[Judged] = []
     for update, lp in lps.items():

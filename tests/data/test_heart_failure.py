@@ -1,4 +1,4 @@
-# mypy: disable-error-code="index, union-attr"
+# mypy: disable-error-code="index, operator, union-attr"
 """Tables of the cohort simulator as a federation."""
 
 import pickle

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="union-attr"
 """Numbers of one quantity in two units, without a unit in the text."""
 
 import numpy as np

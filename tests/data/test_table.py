@@ -85,7 +85,7 @@ def test_a_column_of_one_level_is_noted(read):
 
 
 def test_two_units_in_a_column_of_numbers_are_noted_where_they_are(read):
-    cells = [(f"{k}", "A", 80 + k, k % 2) for k in range(60)]
+    cells = [(f"{k}", "A", 80.0 + k, k % 2) for k in range(60)]
     cells += [(f"{k}", "B", (80 + k) / (88.4 if k % 3 == 0 else 1), k % 2) for k in range(60)]
     rows = "\n".join(f"{who},{age},{value:.3f},{died}" for age, who, value, died in cells)
     (note,) = read(f"hospital,age,creatinine,died\n{rows}\n").notes

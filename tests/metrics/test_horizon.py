@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsim import metrics, survival
-from fedsim.metrics import Absolute
+from fedsim.metrics import Absolute, horizon
 
 FEW = settings(max_examples=25)
 CUTS = (0.2, 0.5)
@@ -121,6 +121,38 @@ def test_it_is_what_the_papers_say(cohort):
             wanted = share * wrong - share * (1 - wrong) * x / (1 - x)
             value = found[f"net_benefit_{name}{x:g}"]
             assert value == (pytest.approx(wanted, abs=1e-12) if known else None)
+
+
+@FEW
+@given(cohorts(), st.sampled_from(metrics.names("survival", True, CUTS, True)))
+def test_one_alone_is_what_it_is_among_all(cohort, name):
+    found, absolute = judged(*cohort)
+    event, time, score, w = cohort
+    alone = metrics.evaluate(
+        "survival", event.astype(int), score, w, time=time, absolute=absolute, thresholds=CUTS, only=[name]
+    )
+    assert alone == {name: found[name]}
+
+
+def test_what_is_not_asked_for_is_not_worked_out(monkeypatch):
+    rng = np.random.default_rng(0)
+    event, time, score = rng.random(50) < 0.7, rng.exponential(4, 50), rng.normal(size=50)
+    absolute = Absolute(np.linspace(0, 4, 9), np.log(np.linspace(1e-9, 0.4, 9))[None], np.zeros(50, np.int64))
+    asked = {"time": time, "absolute": absolute}
+    one = metrics.evaluate("survival", event.astype(int), score, **asked)["brier_t"]
+
+    def refuse(*args):
+        raise AssertionError("not asked for")
+
+    for module, name in ((horizon.smooth, "curve"), (horizon, "_integrated"), (survival, "c_index")):
+        monkeypatch.setattr(module, name, refuse)
+    assert metrics.evaluate("survival", event.astype(int), score, **asked, only=["brier_t"]) == {
+        "brier_t": one
+    }
+    with pytest.raises(AssertionError):
+        metrics.evaluate("survival", event.astype(int), score, **asked, only=["ibs"])
+    with pytest.raises(ValueError, match="survival has no ibs; choose of c_index, cox_loss"):
+        metrics.evaluate("survival", event.astype(int), score, time=time, only=["ibs"])
 
 
 def test_without_censoring_these_are_the_binary_metrics():
