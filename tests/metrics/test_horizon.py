@@ -1,12 +1,14 @@
 """Probabilities by a horizon under censoring, against loops over rows and against data without censoring."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsim import metrics, survival
-from fedsim.metrics import Absolute, horizon
+from fedsim.metrics import Absolute, horizon, smooth
 
 FEW = settings(max_examples=25)
 CUTS = (0.2, 0.5)
@@ -138,13 +140,13 @@ def test_what_is_not_asked_for_is_not_worked_out(monkeypatch):
     rng = np.random.default_rng(0)
     event, time, score = rng.random(50) < 0.7, rng.exponential(4, 50), rng.normal(size=50)
     absolute = Absolute(np.linspace(0, 4, 9), np.log(np.linspace(1e-9, 0.4, 9))[None], np.zeros(50, np.int64))
-    asked = {"time": time, "absolute": absolute}
+    asked: dict[str, Any] = {"time": time, "absolute": absolute}
     one = metrics.evaluate("survival", event.astype(int), score, **asked)["brier_t"]
 
     def refuse(*args):
         raise AssertionError("not asked for")
 
-    for module, name in ((horizon.smooth, "curve"), (horizon, "_integrated"), (survival, "c_index")):
+    for module, name in ((smooth, "curve"), (horizon, "_integrated"), (survival, "c_index")):
         monkeypatch.setattr(module, name, refuse)
     assert metrics.evaluate("survival", event.astype(int), score, **asked, only=["brier_t"]) == {
         "brier_t": one
