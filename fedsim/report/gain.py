@@ -167,7 +167,7 @@ def gain(rows: Rows, spec: FigureSpec, labels: Mapping[str, str], footnote: list
         *left_out(rows, spec),
         *footnote,
     )
-    fig.legend(loc="outside right center", title=say(spec.by, labels), alignment="left")
+    fig.legend(loc="outside right center", title=say(spec.by, labels), alignment="left", handlelength=1.2)
 
     lines = [
         (site, method, seed, *values)

@@ -142,3 +142,17 @@ def test_by_keyboard_and_on_paper(browser: Browser) -> None:
     assert browser.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
     paper = base64.b64decode(browser.call("Page.printToPDF")["data"])
     assert paper.startswith(b"%PDF") and len(paper) > 20_000
+
+
+def test_a_table_on_two_pages_has_its_head_on_both(browser: Browser, tmp_path: Path) -> None:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext (Debian: apt-get install poppler-utils) is installed")
+    longer = "const b = document.querySelector('table').tBodies[0]; const one = b.rows[0];"
+    browser.ask(f"{longer} for (let i = 0; i < 70; i++) b.append(one.cloneNode(true));")
+    paper = tmp_path / "page.pdf"
+    paper.write_bytes(base64.b64decode(browser.call("Page.printToPDF")["data"]))
+    said = subprocess.run(
+        ["pdftotext", "-layout", str(paper), "-"], capture_output=True, text=True, check=True
+    )
+    first, second, *_ = said.stdout.split("\f")
+    assert "natural · AUROC" in first and "natural · AUROC" in second
