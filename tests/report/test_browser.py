@@ -16,7 +16,7 @@ import pytest
 from tests.report.test_page import made
 
 pytestmark = pytest.mark.long
-KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39}
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
 
 
 class Browser:
@@ -156,3 +156,21 @@ def test_a_table_on_two_pages_has_its_head_on_both(browser: Browser, tmp_path: P
     )
     first, second, *_ = said.stdout.split("\f")
     assert "natural · AUROC" in first and "natural · AUROC" in second
+
+
+def test_on_a_narrow_screen_figures_keep_their_size_and_scroll(browser: Browser) -> None:
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setDeviceMetricsOverride", **metrics)
+    first = "document.querySelector('figure svg')"
+    points = browser.ask(f"{first}.viewBox.baseVal.width")
+    assert browser.ask(f"{first}.getBoundingClientRect().width") == pytest.approx(points * 96 / 72, rel=0.01)
+    figure = f"{first}.parentElement"
+    assert browser.ask(f"{figure}.scrollWidth > {figure}.clientWidth")
+    assert browser.ask("document.documentElement.scrollWidth <= innerWidth")  # the page itself does not
+    browser.ask(f"{first}.focus()")
+    before = browser.ask(f"{figure}.scrollLeft = 0")
+    browser.press("ArrowLeft")  # to the last number, which is out of sight
+    on = "document.querySelector('.mark.on').getBoundingClientRect()"
+    assert (
+        before == 0 and browser.ask(f"{figure}.scrollLeft") > 0 and browser.ask(f"{on}.right <= innerWidth")
+    )

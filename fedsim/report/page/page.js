@@ -70,6 +70,8 @@ for (const svg of document.querySelectorAll("figure svg")) {
     if (!step || !marks.length) return;
     event.preventDefault();
     const now = marks.findIndex((mark) => mark.classList.contains("on"));
-    show(marks[now < 0 ? (step > 0 ? 0 : marks.length - 1) : (now + step + marks.length) % marks.length]);
+    const next = marks[now < 0 ? (step > 0 ? 0 : marks.length - 1) : (now + step + marks.length) % marks.length];
+    next.scrollIntoView({ block: "nearest", inline: "nearest" });  // on a narrow screen figures scroll
+    show(next);
   });
 }
