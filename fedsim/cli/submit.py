@@ -12,7 +12,7 @@ import yaml
 
 from fedsim import resources
 from fedsim.base import FAILED, SUCCESS, RequestError, build, require, to_dict
-from fedsim.cli import output, requested, tasks
+from fedsim.cli import output, requested, tables, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
 from fedsim.config import RayExecutor
@@ -36,6 +36,7 @@ def main(options: Options) -> int:
     asked = shlex.join(["fedsim", "submit", options.name, *tasks.flags(options), *options.overrides])
     cfg, options.overrides = settings(options.overrides)
     request = requested.by_name(options)
+    tables.require_declared(request)
     _check_nodes(cfg, request)
 
     from fedsim import slurm

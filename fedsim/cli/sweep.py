@@ -43,6 +43,8 @@ def main(options: Options) -> int:
     request = requested.by_name(options)
     if options.cells:
         request = _only(request, options.cells, options.name)
+    else:
+        tables.require_declared(request)
 
     from fedsim.store import ResultStore
 

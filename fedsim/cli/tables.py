@@ -50,6 +50,14 @@ def written(request: Request) -> bool:
     return not _spec(request).is_file() or any((request.out / "tables").glob("*.md"))
 
 
+def require_declared(request: Request) -> None:
+    """Raises RequestError for a tables.yaml that no runs could make right."""
+    if _spec(request).is_file():
+        from fedsim import report
+
+        report.require_declared(request.sweep.name, _spec(request), request.axes)
+
+
 def write(request: Request, out: IO[str], show: bool) -> None:
     """Write what tables.yaml declares, if there is one, and show the tables."""
     if not _spec(request).is_file():

@@ -33,12 +33,19 @@ __all__ = [
     "check",
     "publish",
     "read",
+    "require_declared",
     "tables",
     "write",
     "write_page",
 ]
 
 Runs = Sequence[str] | Mapping[str, Mapping[str, Any]]
+
+
+def require_declared(name: str, spec_path: Path, axes: Axes) -> None:
+    """What can be known of a tables.yaml before there are runs. Raises RequestError as `write`."""
+    with _blame(name):
+        require_known(declared.load(spec_path), axes)
 
 
 def write(
