@@ -11,7 +11,7 @@ import numpy as np
 
 from fedsim import privacy, world
 from fedsim.accounting.correlated import period
-from fedsim.base import digest, numbers, require, structure
+from fedsim.base import RequestError, digest, numbers, require, structure
 from fedsim.config import (
     Correlated,
     Digits,
@@ -115,18 +115,17 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
 
 
 def check_classes(e: Experiment, federation: Federation) -> None:
-    """Refuse a label of more than two classes where two are what can be fitted."""
+    """Raises RequestError for a label of more than two classes where two are what can be fitted."""
     if federation.kind != "multiclass" or not isinstance(e.algorithm, Newton):
         return
     label = "the label"
     if isinstance(e.data, Table):
         label = f"column {e.data.target!r} (data.label)"
     some = ", ".join(federation.labels[:_NAMED]) + ", ..." * (len(federation.labels) > _NAMED)
-    require(
-        False,
+    raise RequestError(
         f"algorithm={e.algorithm.name} fits two classes, and {label} has {federation.classes} values "
         f"({some}); make a label of two of it, such as one value against the others, leave out the rows "
-        "with the rest, or take algorithm=fedavg with task=logistic, which has a probability for each",
+        "with the rest, or take algorithm=fedavg with task=logistic, which has a probability for each"
     )
 
 
