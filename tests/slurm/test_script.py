@@ -99,12 +99,18 @@ if [[ $1 == show ]]; then echo "JobId=9 JobState=$STATE Reason=None"; else kill 
 """
 
 
-# bash cannot listen to what it was told to ignore; Python can.
+# bash cannot listen to what it was told to ignore; Python can. While Python ends, a signal with a handler
+# gets back its first effect, and the warning comes again and again: as fedsim does, it ignores it by then.
 LISTENING = """
 import pathlib, signal, sys, time
+
+def hear(*_):
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.exit({code})
+
 pathlib.Path("begun").touch()
 time.sleep({after})
-signal.signal(signal.SIGUSR1, lambda *_: sys.exit({code}))
+signal.signal(signal.SIGUSR1, hear)
 pathlib.Path("ready").touch()
 time.sleep(100)
 """
