@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,11 +14,12 @@ import yaml
 
 from fedsim import resources
 from fedsim.base import FAILED, SUCCESS, RequestError, build, require, to_dict
-from fedsim.cli import output, requested, tables, tasks
+from fedsim.cli import custom, output, requested, tables, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
-from fedsim.config import RayExecutor
+from fedsim.config import Numerics, RayExecutor
 from fedsim.config.slurm import SlurmConfig
+from fedsim.plan import Cell
 
 OPTION = "slurm"
 
@@ -65,6 +68,7 @@ def main(options: Options) -> int:
         _show(options.out, files)
         return SUCCESS
     ResultStore(request.store).check_writable()
+    _check_cells([request.cells[run] for run in missing], request.modules)
     script = slurm.written(files)
     if cfg.executor == "local":
         return _here(options, cfg, script, len(submission.tasks), request)
@@ -113,6 +117,29 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
             cfg.nodes == 1 or isinstance(executor, RayExecutor),
             f"slurm.nodes={cfg.nodes} needs executor=ray; executor={executor.name} works on one node",
         )
+
+
+def _check_cells(cells: Sequence[Cell], modules: tuple[str, ...]) -> None:
+    """Raises RequestError for a cell that cannot be run. In processes that end: each has one precision, and
+    this one needs no JAX."""
+    alike: dict[Numerics, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(cell.experiment.numerics, []).append(cell)
+    for some in alike.values():
+        with ProcessPoolExecutor(1, get_context("spawn"), custom.load, (modules,)) as pool:
+            wrong = pool.submit(_wrong, some).result()
+        if wrong:
+            raise RequestError(wrong)
+
+
+def _wrong(cells: Sequence[Cell]) -> str | None:
+    from fedsim.run import check_experiments
+
+    try:
+        check_experiments(cells)
+    except RequestError as error:
+        return str(error)
+    return None
 
 
 def _show(out: IO[str], files: Mapping[Path, str]) -> None:

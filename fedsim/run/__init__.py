@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fedsim.base import FedsimError, Interrupted, RequestError
-from fedsim.config import Accounted, Experiment, Numerics, RayExecutor
+from fedsim.config import Accounted, Experiment, Inline, Numerics, RayExecutor
 from fedsim.environment import prepare
 from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.naming import naming
@@ -21,7 +21,7 @@ from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, checkp
 if TYPE_CHECKING:
     from fedsim.store.kept import Fresh
 
-__all__ = ["Outcome", "Progress", "run_experiments"]
+__all__ = ["Outcome", "Progress", "check_experiments", "run_experiments"]
 
 
 class Cell(Protocol):
@@ -69,7 +69,6 @@ def run_experiments(
       RequestError: a wrong option or input, before anything is run; with the labels of its cell.
       FedsimError: the results folder fills up.
     """
-    from fedsim.run.pack import Job
     from fedsim.run.sources import Sources
 
     begin = time.perf_counter()
@@ -79,11 +78,7 @@ def run_experiments(
     claims = Claims(store_root, scheduler)
     claims.clean()
     sources = Sources()
-    jobs: dict[str, Job] = {}
-    for cell in cells:
-        run = run_id(cell.experiment, sources.federation(cell.experiment).fingerprint)
-        jobs.setdefault(run, Job(run, cell.experiment, dict(cell.labels)))
-
+    jobs = _jobs(cells, sources)
     finished = {"done", "diverged"} if rerun_stale else {"done", "diverged", "stale"}
 
     def open_jobs(wanted: Sequence[str]) -> list[str]:
@@ -95,23 +90,14 @@ def run_experiments(
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     for note in dict.fromkeys(n for run in todo for n in sources.federation(jobs[run].experiment).notes):
         shown.note(f"note: {note}")
-    for run in todo:
-        asked = jobs[run].experiment
-        sinks.check(asked.sinks)
-        if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
-            with naming(jobs[run].cell):
-                sources.lanes(asked)  # what has no valid account is refused before anything is run
-    packs: dict[str, list[str]] = {}
-    for run, structure in structure_keys({run: jobs[run].experiment for run in todo}).items():
-        packs.setdefault(structure, []).append(run)
+    packs = _alike({run: jobs[run] for run in todo})
     shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
     machine = Machine(store_root, sources, shown, modules, stopped)
     tried: set[str] = set()
     fresh = store.fresh()
     try:
         groups = list(packs.values())
-        for members in groups if len(todo) > 1 else ():
-            machine.check([jobs[run] for run in members])
+        _check(machine, [[jobs[run] for run in members] for members in groups])
         for i, members in enumerate(groups):
             machine.warmed()
             if i + 1 < len(groups):
@@ -137,6 +123,60 @@ def run_experiments(
         fresh.save()
     outcome.seconds = time.perf_counter() - begin
     return outcome
+
+
+def check_experiments(cells: Sequence[Cell]) -> None:
+    """See that the options of every cell fit together, and its data: each structure is traced, in this
+    process and for its CPU, and nothing is compiled or stored.
+
+    Raises:
+      RequestError: one cannot be run, with the labels of its cell. What only the split of another seed than
+        its structure's first makes impossible is found when it is run.
+    """
+    from fedsim.run.sources import Sources
+
+    sources = Sources()
+    here = {
+        run: replace(job, experiment=replace(job.experiment, executor=Inline()))
+        for run, job in _jobs(cells, sources).items()
+    }
+    machine = Machine(Path(), sources, Silent(), (), lambda: False)
+    try:
+        _check(machine, [[here[run] for run in members] for members in _alike(here).values()])
+    finally:
+        machine.close()
+
+
+def _jobs(cells: Sequence[Cell], sources: Any) -> dict[str, Any]:
+    """Run id -> job."""
+    from fedsim.run.pack import Job
+
+    found: dict[str, Job] = {}
+    for cell in cells:
+        run = run_id(cell.experiment, sources.federation(cell.experiment).fingerprint)
+        found.setdefault(run, Job(run, cell.experiment, dict(cell.labels)))
+    return found
+
+
+def _alike(jobs: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Structure -> runs of it."""
+    found: dict[str, list[str]] = {}
+    for run, structure in structure_keys({run: job.experiment for run, job in jobs.items()}).items():
+        found.setdefault(structure, []).append(run)
+    return found
+
+
+def _check(machine: Machine, groups: Sequence[Sequence[Any]]) -> None:
+    """Raises RequestError for jobs, by structure, that cannot be run."""
+    for job in (job for members in groups for job in members):
+        asked = job.experiment
+        sinks.check(asked.sinks)
+        if isinstance(asked.privacy, Accounted) or asked.data.preprocess.noised:
+            with naming(job.cell):
+                machine.sources.lanes(asked)  # what has no valid account is refused
+    if sum(map(len, groups)) > 1:  # one by itself is refused as it is built
+        for members in groups:
+            machine.check(members)
 
 
 def _run(
@@ -198,7 +238,7 @@ class Machine:
     _warming: Future[Any] | None = None
     _side: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
-    def check(self, jobs: list[Any]) -> None:
+    def check(self, jobs: Sequence[Any]) -> None:
         """Raises RequestError, with its cell, for one of jobs of one structure whose options do not fit
         together. What only the split of a seed makes impossible is found when its pack is built."""
         from fedsim import world

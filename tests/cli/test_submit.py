@@ -5,9 +5,12 @@ import stat
 
 import pytest
 
+from fedsim.cli import submit
 from fedsim.cli.submit import settings
 from fedsim.config.slurm import SlurmConfig
 from fedsim.store import checkpoint
+
+CHECK_CELLS = submit._check_cells
 
 
 @pytest.fixture
@@ -25,6 +28,8 @@ def slurm(tmp_path, monkeypatch):
     program("squeue", "")
     program("sinfo", "printf 'short\\nlong\\n'")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    # In a process of its own; test_a_cell_that_cannot_be_run_is_named_before_anything_is_submitted has it.
+    monkeypatch.setattr(submit, "_check_cells", lambda cells, modules: None)
     return program
 
 
@@ -152,3 +157,13 @@ def test_the_same_tasks_on_this_machine(fedsim, engine, tiny, here, monkeypatch)
     said = fedsim("submit tiny slurm.executor=local slurm.workers=2 slurm.tasks=2 slurm.command=/bin/true")
     assert said.code == 1 and "task 0: done\n" in said.out and "task 1: done\n" in said.out
     assert said.out.endswith("4 cells: 4 missing\n")
+
+
+def test_a_cell_that_cannot_be_run_is_named_before_anything_is_submitted(
+    fedsim, tiny, here, slurm, monkeypatch
+):
+    monkeypatch.setattr(submit, "_check_cells", CHECK_CELLS)
+    said = fedsim("submit tiny algorithm=fedavg,fedbn")
+    assert said.code == 2 and "algorithm=fedbn" in said.err and "set task.batch_norm=true" in said.err
+    assert said.err.count("\n") == 1 and not (here / "asked").exists()
+    assert not (here / "results" / "tiny").exists()
