@@ -37,7 +37,7 @@ def test_the_second_run_starts_no_jax_and_not_the_engine(fedsim, engine, tiny, r
         "assert main(['sweep', 'heart_disease', '--dry-run']) == 0"
     )
     env = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("4 cells: 4 done, nothing to do\ntiny: 4 cells: 4 done\n")
 

@@ -129,6 +129,7 @@ def alone(name: str) -> small.Trained:
     return small.train([lane(name)])
 
 
+@pytest.mark.long
 @every_attack
 def test_who_tells_the_truth_is_believed(name: str) -> None:
     """Where nobody's flag is up, the same program trains as if there were no attack."""

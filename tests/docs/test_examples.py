@@ -65,6 +65,7 @@ def fedcm(clients, rounds, steps, alpha, weights, warm):
     return x
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("weighting", "warm"), [("uniform", False), ("examples", True)])
 def test_the_algorithm_is_fedcm(place, weighting, warm):
     line = (

@@ -28,6 +28,7 @@ def bits(trained: small.Trained, at: int = 0) -> Any:
     return trained.states[at], trained.scores()[at]
 
 
+@pytest.mark.long
 def test_packed_is_alone() -> None:
     other = lane(8, optimizer={"step_size": 0.05})
     packed = small.train([other, lane(5, rounds=4), lane()])

@@ -102,7 +102,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"task": {"name": "cnn", "channels": [16, 32], "dense": 16}, "world": "all", "rounds": 3},
     ),
 }
-LONG = ("shared rounds", "lanes whose cohorts stay", "all devices at once", "convolutions")
+LONG = ("shared rounds", "lanes whose cohorts stay", "all devices at once", "convolutions", "bytes")
 SHARED = ("shared rounds", "convolutions")
 SPREAD = ("all devices at once",)
 
@@ -115,6 +115,7 @@ def test_modes_give_the_same_bits(case):
         assert of(case, mode) == (shared, resident), mode
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["bytes", "shared rounds"])
 def test_modes_give_the_same_bits_with_preprocessing(case):
     assert of(case, "streamed", prepared=True) == of(case, "resident", prepared=True) != of(case, "resident")
@@ -130,6 +131,7 @@ def of(case, mode, prepared=False):
     return engine.shared, found
 
 
+@pytest.mark.long
 def test_hospitals_give_the_same_bits():
     """Rows in the order of a partition's table, not of the columns."""
     changes = {"rounds": 20, "world": "all", "optimizer": {"batch_size": 20, "step_size": 0.05}}
@@ -137,6 +139,7 @@ def test_hospitals_give_the_same_bits():
     assert bits(data, "streamed", **changes)[1] == bits(data, "resident", **changes)[1]
 
 
+@pytest.mark.long
 def test_pooled_rows_may_come_from_anywhere_but_a_generator():
     changes = {"algorithm": "pooled", "world": "all", "rounds": 2}
     data = FLOATS | {"preprocess": OFF}

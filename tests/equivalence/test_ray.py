@@ -287,6 +287,7 @@ def test_actors_pinned_to_one_core_have_two_threads_and_so_the_same_bits(pool):
     assert (pool.platform, pool.count) == ("cpu", 3)
 
 
+@pytest.mark.long
 def test_an_actor_killed_in_mid_round_changes_no_bits(pool):
     killed: list[int] = []
 
@@ -325,6 +326,7 @@ assert not xla_bridge._backends
 """
 
 
+@pytest.mark.long
 def test_a_driver_joins_by_address_and_opens_no_device(ray_cluster):
     import ray
 
@@ -332,7 +334,7 @@ def test_a_driver_joins_by_address_and_opens_no_device(ray_cluster):
     surroundings = os.environ | {"RAY_ADDRESS": address, "JAX_PLATFORMS": "nowhere"}
     code = DRIVER.format(tests=str(Path(__file__).parent))
     done = subprocess.run(
-        [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [inline("cnn")]
@@ -373,6 +375,7 @@ def test_an_error_in_an_actor_is_the_sentence_it_was(toys):
         toys.fetch(toys.call(0, "step", broken))
 
 
+@pytest.mark.long
 def test_work_that_kills_every_worker_ends_with_a_sentence(ray_cluster, module, monkeypatch):
     monkeypatch.setattr("fedsim.execute.ray.pool._LOOK_SECONDS", 0.2)
     monkeypatch.setattr("fedsim.execute.ray.pool._DEATHS", 2)

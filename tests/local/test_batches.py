@@ -81,6 +81,7 @@ def test_a_sample_is_some_of_the_rows_again_and_again(size):
     assert found[1] < found[0] < found[2] and found[0] != set(rows[:4])
 
 
+@pytest.mark.long
 @given(st.integers(1, 40), st.sampled_from([1, 4, 7]), st.integers(0, 99))
 def test_every_epoch_visits_every_row_once(rows, size, seed):
     words = jnp.asarray(keys.seed_words(seed))
@@ -189,6 +190,7 @@ def counting(model, batch, key):
     return ones, model.state + jax.random.uniform(key, (), jnp.float32)
 
 
+@pytest.mark.long
 def test_items_stop_at_their_own_number_of_steps():
     opt = optimizer(config.OptimizerConfig(step_size=0.5), jnp.int32(0))
     start = Model(jnp.zeros(2, jnp.float32), jnp.float32(0))

@@ -43,6 +43,7 @@ def drawn(count: int, expected: int, times: int) -> np.ndarray:
     return inside
 
 
+@pytest.mark.long
 def test_every_unit_is_in_a_lot_by_itself() -> None:
     """Each with the same probability, any two independently, and so the size is binomial."""
     count, expected, times = 23, 4, 20_000
@@ -114,6 +115,7 @@ KEY = jax.random.key(7)
 HUGE = jnp.float32(1e9)
 
 
+@pytest.mark.long
 def test_microbatches_add_up() -> None:
     """A lot is the same lot, however many of its rows are read at once."""
     whole, split = (

@@ -53,6 +53,7 @@ def test_few_scores_have_the_shares_that_they_are_given_with():
     assert evaluate("binary", [0, 1, 1, 1], [0.5] * 4)["ici"] == pytest.approx(0.25)
 
 
+@pytest.mark.long
 @given(st.integers(0, 2**32))
 def test_groups_of_neighbours_move_the_index_little(key):
     rng = np.random.default_rng(key)

@@ -152,6 +152,7 @@ def test_local_models_are_stored_by_client(tmp_path):
     assert len(kernels) == 4 and not np.allclose(kernels[0], kernels[1])
 
 
+@pytest.mark.long
 def test_own_models_are_stored_whole(tmp_path):
     """Of a method that shares a part of the model, and as they scored."""
     per = {"name": "fedper", "personal": ["head/bias"]}
@@ -188,6 +189,7 @@ def test_rows_without_a_server(tmp_path):
     assert pooled["log_loss"] == last["pooled"]["log_loss"] and "consensus_distance" not in pooled
 
 
+@pytest.mark.long
 def test_late_clients_are_a_set_of_their_own_and_choose_nothing(tmp_path):
     experiment = make(
         split={"name": "natural", "late": 0.25},
@@ -260,6 +262,7 @@ def test_a_cell_that_cannot_be_is_named_before_another_begins(changes, message, 
     assert ResultStore(tmp_path).ids() == []
 
 
+@pytest.mark.long
 def test_two_processes_run_each_cell_once(tmp_path):
     """Both end well, and every run was made by exactly one of them."""
     code = (

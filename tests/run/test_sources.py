@@ -32,6 +32,7 @@ BASE = config.experiment(
 )
 
 
+@pytest.mark.long
 def test_the_manifest_says_how_far_clients_are_from_iid(tmp_path, monkeypatch):
     measured, calls = diversity.measured, []
 

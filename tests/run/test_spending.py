@@ -138,6 +138,7 @@ def test_what_a_trace_says_is_part_of_the_runs_id(tmp_path):
     assert len(set(ids)) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["synchronous", "asynchronous"])
 def test_a_timeline_is_drawn(name, request, tmp_path, capsys):
     store, run, _ = request.getfixturevalue(name)

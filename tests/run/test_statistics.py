@@ -45,6 +45,7 @@ def state(experiment: config.Experiment) -> dict[str, Any]:
     return budget.statement(experiment, SOURCES.lanes(experiment), SOURCES.split(experiment)[0])
 
 
+@pytest.mark.long
 def test_every_region_pays_for_its_sums_and_its_training_together():
     said = state(make(RECORD))
     for region in said["regions"]:

@@ -90,6 +90,7 @@ def test_every_pattern_of_four_clients(case: Any) -> None:
     assert sum(hold(cfg, n, lost) for lost in patterns(n)) == 1 + 4 * len(STEPS)
 
 
+@pytest.mark.long
 def test_every_pattern_in_one_round_on_a_circle_of_six() -> None:
     """A graph that is not complete, another one each round: each pair of neighbours is in some."""
     cfg = SecAggPlus(threshold=4, neighbours=4, shares=3)

@@ -66,6 +66,7 @@ def test_the_largest_cohort_at_the_edge_of_the_range_does_not_wrap(cfg: SecureSu
         assert int(clipped) == (most if np.isinf(value) else 0)
 
 
+@pytest.mark.long
 def test_numbers_beyond_the_range_are_clipped_and_counted_and_nothing_else_is() -> None:
     beyond = jnp.array([1.5, -7.0, jnp.nan, jnp.inf, 0.25, 1.0, -1.0], jnp.float32)
     total, clipped = through(PLAIN, [beyond, jnp.zeros(7, jnp.float32)])
@@ -91,6 +92,7 @@ def test_reports_are_summed_beside_in_steps_of_their_own() -> None:
     assert (float(halves), int(count), int(clipped)) == (0.5, 2, 0)
 
 
+@pytest.mark.long
 def test_a_message_that_was_clipped_to_a_norm_is_not_longer_for_being_rounded() -> None:
     message = jnp.asarray(np.random.default_rng(2).normal(size=1000).astype(np.float32))
     message = message / jnp.linalg.norm(message)

@@ -36,6 +36,7 @@ def losses(trained, labels, of):
     return np.array([found[of == k].mean() for k in range(len(small.SIZES))])
 
 
+@pytest.mark.long
 def test_those_with_the_highest_loss_train() -> None:
     """Round by round, against scores of all training rows; steps 1 to 3 of the paper's section 4."""
     mine = lane()

@@ -68,6 +68,7 @@ def of(case: str) -> tuple[list[Any], Federation]:
     return [small.lane(x, fed, rounds=2) for x in numbers], fed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_one_device_and_two(case: str) -> None:
     assert jax.local_device_count() == 2

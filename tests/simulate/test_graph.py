@@ -23,6 +23,7 @@ def trained() -> small.Trained:
     return small.train(lanes, stops=range(1, 9))
 
 
+@pytest.mark.long
 def test_clients_are_judged_by_their_own_models_and_all_together_by_the_average() -> None:
     en, handles = trained().engine, trained().handles
     own, average = en.predict(handles, "test"), en.predict(handles, "test", personal=False)

@@ -26,6 +26,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["over devices", "in tickets"], indirect=True)
 def test_other_ways_agree_with_the_loop(way: str) -> None:
     lane = small.lane(small.experiment(**MIME, world="all"))

@@ -98,7 +98,7 @@ class Cluster:
     def call(self, *command: str, check: bool = True) -> str:
         """What a command prints, with SLURM_CONF set."""
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout

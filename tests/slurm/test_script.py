@@ -140,14 +140,14 @@ class Task:
         )  # fmt: skip
 
     def until_exists(self, name):
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while not (self.folder / name).exists():
             assert time.monotonic() < end, name
             time.sleep(0.02)
 
     def end(self):
         """(exit code, what it printed, what scontrol was asked to do)."""
-        out, _ = self.process.communicate(timeout=120)
+        out, _ = self.process.communicate(timeout=600)
         path = self.folder / "scontrol.asked"
         return self.process.returncode, out, path.read_text().splitlines()[1:] if path.exists() else []
 

@@ -343,7 +343,7 @@ def test_of_many_watchers_one_takes_over(tmp_path, elsewhere):
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        worker.communicate(timeout=120)
+        worker.communicate(timeout=600)
         assert worker.returncode == 0
     assert sorted((tmp_path / "log").read_text().split()) == [f"{i:02d}" for i in range(20)]
     Claims(tmp_path).clean()
@@ -392,7 +392,7 @@ def test_processes_share_cells_and_each_is_done_once(tmp_path):
         worker.stdin.write("\n")
         worker.stdin.flush()
     for worker in workers:
-        worker.communicate(timeout=120)
+        worker.communicate(timeout=600)
         assert worker.returncode == 0
     assert sorted((tmp_path / "log").read_text().split()) == [f"{i:02d}" for i in range(40)]
 
@@ -445,7 +445,7 @@ def test_a_killed_holder_releases(tmp_path):
     finally:
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
-    waiting.join(timeout=60)
+    waiting.join(timeout=600)
     assert not waiting.is_alive()
     assert held(tmp_path, "a", "b") == set()
     with claims.take(["a", "b", "c"]) as mine:
@@ -470,7 +470,7 @@ def test_waiting_can_be_interrupted(tmp_path):
         waiter = start(WAITER, tmp_path)
         time.sleep(0.05)
         waiter.send_signal(signal.SIGINT)
-        waiter.communicate(timeout=120)
+        waiter.communicate(timeout=600)
         assert waiter.returncode == 7
     Claims(tmp_path).wait("a")
     assert held(tmp_path, "a") == set()

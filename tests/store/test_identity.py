@@ -154,7 +154,7 @@ def test_ids_are_the_same_in_every_process_and_need_neither_jax_nor_duckdb():
     )
     environment = os.environ | {"PYTHONHASHSEED": "77"}
     command = [sys.executable, "-c", code, json.dumps(BASE)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [run_id(config.experiment(BASE), "rows"), source(), versions()]
     assert versions()["jax"]

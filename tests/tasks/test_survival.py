@@ -222,6 +222,7 @@ def stored(cohort, tmp_path_factory):
     return ResultStore(root), [run for (run,) in runs]
 
 
+@pytest.mark.long
 def test_full_batches_of_one_client_fit_what_newton_fits(stored, cohort):
     store, (run, *_) = stored
     _, x, time, event = cohort

@@ -440,6 +440,6 @@ def test_float32_keeps_its_bits_in_64_bit_mode_and_float64_stays_float64():
         return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     processes = [start(x64) for x64 in (False, True)]
-    plain, wide = (p.communicate(timeout=100)[0].split() for p in processes)
+    plain, wide = (p.communicate(timeout=600)[0].split() for p in processes)
     assert [p.returncode for p in processes] == [0, 0]
     assert len(plain) == 3 and plain == wide
