@@ -18,7 +18,7 @@ from fedsim.plan.overrides import CHOICES, Override, Parse, assign
 from fedsim.plan.sweep import Sweep
 
 Label = str | int | float
-Compose = Callable[[list[str]], dict[str, Any]]
+Compose = Callable[[list[str], list[str]], dict[str, Any]]
 Picks = dict[str, str | None]  # group -> member, None where the default stays
 
 _GROUPS = frozenset(CHOICES)
@@ -53,9 +53,9 @@ def cells(sweep: Sweep, compose: Compose, parse: Parse) -> list[Cell]:
     """Every experiment of `sweep`, in the order of its axes, `seed` varying fastest.
 
     Args:
-      compose: `["group=member", ...]` -> the whole config as plain data. A group's options depend on
-        its own member alone, so it is called as often as the group with most members needs, not once
-        per combination, and never for values.
+      compose: `["group=member", ...]`, and more of them -> the whole config as plain data, with the options
+        of each further member under its `group=member`. A group's options depend on its own member alone, so
+        one call serves all combinations, whatever their values.
       parse: reads one override.
 
     Raises:
@@ -214,15 +214,14 @@ def _compose(
 ) -> tuple[dict[str, Any], dict[tuple[str, str | None], Any]]:
     """The options outside groups, and (group, member) -> its options."""
     needed = {group: list(dict.fromkeys(p[group] for p in picks)) for group in CHOICES}
-    members: dict[tuple[str, str | None], Any] = {}
-    common: dict[str, Any] = {}
-    # Row i takes the i-th member of every group: composing is slow (about 0.1 s).
-    for i in range(max(map(len, needed.values()))):
-        row = {group: m[min(i, len(m) - 1)] for group, m in needed.items()}
-        composed = compose([f"{group}={member}" for group, member in row.items() if member is not None])
-        members |= {(group, member): composed[group] for group, member in row.items() if group in composed}
-        common = {key: value for key, value in composed.items() if key not in CHOICES}
-    return common, members
+    first = {group: None if None in members else members[0] for group, members in needed.items()}
+    more = {f"{g}={m}": (g, m) for g, members in needed.items() for m in members if m != first[g]}
+    composed = compose(
+        [f"{group}={member}" for group, member in first.items() if member is not None], [*more]
+    )
+    members = {(group, member): composed[group] for group, member in first.items() if group in composed}
+    members |= {of: composed[pick] for pick, of in more.items()}
+    return {key: value for key, value in composed.items() if key not in {*CHOICES, *more}}, members
 
 
 class _Parts:

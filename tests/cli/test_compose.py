@@ -79,6 +79,16 @@ def test_options_without_a_default_are_absent():
     assert "path" not in values and values["delimiter"] == ","
 
 
+def test_further_members_are_what_each_is_alone():
+    more = ["algorithm=fedprox", "split=iid", "data=table", "algorithm=scaffold"]
+    found = compose(["algorithm=fedavg"], more)
+    assert found == compose(["algorithm=fedavg"]) | {
+        pick: compose([pick])[pick.partition("=")[0]] for pick in more
+    }
+    with pytest.raises(RequestError, match="unknown split 'iidx'"):
+        compose([], ["split=iidx"])
+
+
 @pytest.mark.parametrize("group", sorted(config.MEMBERS))
 def test_an_unknown_member_comes_with_the_allowed_ones(group):
     known = members(group)

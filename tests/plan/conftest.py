@@ -23,12 +23,13 @@ class Compose:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, picks):
-        self.calls.append(picks)
+    def __call__(self, picks, more):
+        self.calls.append((picks, more))
         chosen = DEFAULTS | dict(pick.split("=") for pick in picks)
         groups = {g: to_dict(GROUPS[g][name]()) for g, name in chosen.items()}
+        beside = {pick: to_dict(GROUPS[g][name]()) for pick in more for g, name in [pick.split("=")]}
         rest = {"optimizer": {}, "numerics": {}, "rounds": 20, "seed": 0, "results": "results/store"}
-        return groups | rest
+        return groups | beside | rest
 
 
 @pytest.fixture

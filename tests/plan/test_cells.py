@@ -28,10 +28,18 @@ def test_the_product_of_the_axes_with_seeds_last(compose, parse):
     assert (last.split.name, last.split.alpha, last.seed) == ("dirichlet", 0.3, 2)
 
 
-def test_composing_is_needed_once_per_member_and_never_for_values(compose, parse):
+def test_composing_is_needed_once_for_all_members_and_never_for_values(compose, parse):
     found = cells(Sweep(base=("task.l2=0.1",), grid=GRID | {"rounds": [1, 2, 3]}), compose, parse)
     assert len(found) == 36
-    assert compose.calls == [["split=natural", "algorithm=fedavg"], ["split=dirichlet", "algorithm=fedprox"]]
+    first, more = ["split=natural", "algorithm=fedavg"], ["split=dirichlet", "algorithm=fedprox"]
+    assert compose.calls == [(first, more)]
+
+
+def test_a_member_beside_the_default_of_its_group(compose, parse):
+    grid = {"axis": {"plain": [], "other": ["algorithm=fedprox"]}}
+    found = [cell.experiment.algorithm.name for cell in cells(Sweep(grid=grid), compose, parse)]
+    assert found == ["fedavg", "fedprox"]
+    assert compose.calls == [([], ["algorithm=fedprox"])]
 
 
 def test_cells_share_nothing_mutable(compose, parse):
