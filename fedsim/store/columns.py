@@ -1,10 +1,67 @@
-"""NumPy's numbers as columns of Arrow, and back. pyarrow's own ways there and back import pandas, which takes
-half a second, as long as all else that a command imports."""
+"""What Python and NumPy hold as columns of Arrow, and numbers back. pyarrow's own ways there and back import
+pandas, which takes half a second, as long as all else that a command imports."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
+
+_MOST = 2**31  # bytes of text that 32-bit offsets do not reach
+_NONE = type(None)
+
+
+def column(values: Any) -> pa.Array:
+    """A column of `values`, an array or a list; None and NaN, which mean undefined, are null.
+
+    Args:
+      values: [n], or [n, k] of numbers for a list of k in each row.
+    """
+    if isinstance(values, np.ndarray):
+        if values.ndim == 2:
+            return pa.FixedSizeListArray.from_arrays(column(values.reshape(-1)), values.shape[1])
+        if values.dtype.kind in "biuf" and values.dtype.isnative:
+            return _of(values, np.isnan(values) if values.dtype.kind == "f" else None)
+    kinds = set(map(type, values)) if isinstance(values, list) else {Any}
+    if kinds <= {_NONE}:
+        return pa.nulls(len(values))
+    if kinds <= {float, _NONE}:
+        known = np.array(values, np.float64)  # where None is NaN
+        return _of(known, np.isnan(known))
+    if kinds <= {int, _NONE}:
+        known = [0 if x is None else x for x in values]
+        none = np.array([x is None for x in values]) if _NONE in kinds else None
+        return _of(np.array(known, np.int64), none)
+    return texts(values) if kinds == {str} else pa.array(values, from_pandas=True)
+
+
+def texts(values: Sequence[str]) -> pa.Array:
+    """A column of text."""
+    joined: str | bytes = "".join(values)
+    if not joined.isascii():
+        values = [text.encode() for text in values]
+        joined = b"".join(values)
+    if len(joined) >= _MOST:
+        return pa.array(values, pa.string())
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, values), np.int32, len(values)), out=ends[1:])
+    joined = joined.encode() if isinstance(joined, str) else joined
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(joined))
+
+
+def _of(values: np.ndarray, none: np.ndarray | None) -> pa.Array:
+    """Numbers or truths [n]; none: bool[n], where they are null; None: nowhere."""
+    data = (
+        np.packbits(values, bitorder="little") if values.dtype.kind == "b" else np.ascontiguousarray(values)
+    )
+    valid = pa.py_buffer(np.packbits(~none, bitorder="little")) if none is not None and none.any() else None
+    return pa.Array.from_buffers(_kind(values.dtype), len(values), [valid, pa.py_buffer(data)])
+
+
+_kind = functools.cache(pa.from_numpy_dtype)
 
 
 def ints(values: np.ndarray) -> pa.Array:

@@ -111,22 +111,9 @@ def _table(columns: Mapping[str, Any]) -> pa.Table:
     """An Arrow table whose undefined numbers are null."""
     import pyarrow as pa
 
-    return pa.table({name: _column(values) for name, values in columns.items()})
+    from fedsim.store.columns import column
 
-
-_FLOATS = {float, type(None)}
-
-
-def _column(values: Any) -> pa.Array:
-    import numpy as np
-    import pyarrow as pa
-
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        flat = pa.array(values.reshape(-1), from_pandas=True)
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    if isinstance(values, list) and float in (kinds := set(map(type, values))) and kinds <= _FLOATS:
-        values = np.array(values, np.float64)  # which Arrow reads in half the time
-    return pa.array(values, from_pandas=True)  # which reads NaN as null
+    return pa.table({name: column(values) for name, values in columns.items()})
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:

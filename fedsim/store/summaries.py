@@ -36,8 +36,10 @@ def line(manifest: Mapping[str, Any] | None) -> pa.Table:
     """A row with what is kept of a manifest, as JSON; none where there is no manifest."""
     import pyarrow as pa
 
+    from fedsim.store.columns import texts
+
     said = [] if manifest is None else [json.dumps(_few(manifest))]
-    return pa.table({"about": pa.array(said, pa.string())})
+    return pa.table({"about": texts(said)})
 
 
 def _few(manifest: Mapping[str, Any]) -> dict[str, Any]:

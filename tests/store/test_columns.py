@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from fedsim.store.columns import NONE, floats, ints, numbers
+from fedsim.store.columns import NONE, column, floats, ints, numbers, texts
 
-HALVES = [0.5, None, float("nan"), 2.5, None, -1.0, 7.0, 8.0, None, 10.0]
+HALVES: list[float | None] = [0.5, None, float("nan"), 2.5, None, -1.0, 7.0, 8.0, None, 10.0]
 CODE = """
 import sys
 import numpy as np
 import pyarrow as pa
-from fedsim.store.columns import floats, ints, numbers
+from fedsim.store.columns import column, floats, ints, numbers, texts
 
+lists = {"a": column([0.5, None]), "b": column([1, 2]), "c": texts(["x", "y"])}
+assert pa.table(lists | {"d": column(np.zeros(2)), "e": column(np.zeros((2, 3)))}).num_rows == 2
 table = pa.Table.from_arrays([ints(np.arange(3))], names=["run"])
 table = table.append_column("more", ints(numbers(table["run"]))).take(ints(np.array([2, 0])))
 assert floats(table["more"]).tolist() == [2, 0]
@@ -33,6 +36,52 @@ def test_there_and_back() -> None:
     assert numbers(NONE["run"]).size == 0
     with pytest.raises(ValueError, match="nulls"):
         numbers(pa.array([1, None]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [None, None],
+        HALVES,
+        [0.5, 1.5],
+        [3, 2**63 - 1, -(2**63)],
+        [None, 7, *range(12), None],
+        [1, 2.5, None],
+        [True, False, True],
+        [True, None],
+        ["a", "", "Örebro län", "医院", "b"],
+        ["Cleveland"] * 20,
+        ["a", None],
+        [[1, 2], None, []],
+        ["x", np.str_("y")],
+        ("a", "b"),
+        np.array(HALVES, np.float64),
+        np.array(HALVES, np.float32),
+        np.arange(20, dtype=np.int32)[::3],
+        np.arange(3, dtype=np.uint8),
+        np.arange(11) % 3 == 0,
+        np.zeros(0, np.float32),
+        np.array(["a", "b"], object),
+    ],
+    ids=repr,
+)
+def test_a_column_is_what_pyarrow_makes_of_the_values(values: Any) -> None:
+    made, wanted = column(values), pa.array(values, from_pandas=True)
+    made.validate(full=True)
+    assert made.type == wanted.type and made.equals(wanted)
+    assert made.null_count == wanted.null_count
+
+
+def test_a_row_may_be_a_list_of_numbers() -> None:
+    made = column(np.array([[1.0, np.nan], [3.0, 4.0], [5.0, 6.0]]))
+    made.validate(full=True)
+    assert made.type == pa.list_(pa.float64(), 2)
+    assert made.to_pylist() == [[1.0, None], [3.0, 4.0], [5.0, 6.0]]
+
+
+def test_no_text_is_text() -> None:
+    assert texts([]).type == pa.string() and len(texts([])) == 0
 
 
 @pytest.mark.parametrize("begin", [0, 1, 3, 9])
