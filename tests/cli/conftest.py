@@ -68,14 +68,13 @@ def composed_once():
     real = composing.compose
     seen = {}
 
-    def compose(picks):
+    def compose(picks, more=()):
         # Two tests may register one name for two classes.
-        groups = [
-            base.GROUPS.get(group, {}).get(member) for group, _, member in (p.partition("=") for p in picks)
-        ]
-        key = (*picks, *groups)
+        pairs = (pick.partition("=") for pick in (*picks, *more))
+        groups = [base.GROUPS.get(group, {}).get(member) for group, _, member in pairs]
+        key = (tuple(picks), tuple(more), *groups)
         if key not in seen:
-            seen[key] = real(picks)
+            seen[key] = real(picks, more)
         return copy.deepcopy(seen[key])
 
     composing.compose = compose
