@@ -51,15 +51,16 @@ def share(options: Options, request: Request, left: Sequence[str], workers: int)
     store.check_writable()
     script = slurm.written(submission.files(cfg))
     shown = progress.watch(options.quiet) or Silent()
-    done, looked = 0, 0.0
+    waiting, looked = list(left), 0.0
 
     def look() -> None:
-        nonlocal done, looked
+        nonlocal waiting, looked
         if time.monotonic() - looked < _LOOK_SECONDS:
             return
-        now = sum(state in request.finished for state in store.states(left).values())
-        shown.advance(now - done)
-        done, looked = now, time.monotonic()
+        states = store.states(waiting)  # not of all: what is finished stays so
+        waiting = [run for run in waiting if states[run] not in request.finished]
+        shown.advance(len(states) - len(waiting))
+        looked = time.monotonic()
 
     shown.start(len(left), f"{len(left)} runs in {len(submission.tasks)} processes")
     try:

@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from fedsim import plan
+from fedsim.cli.compose import compose, parse
 from fedsim.store import Claims, ResultStore
 
 TABLES = """
@@ -260,6 +263,33 @@ def test_processes_that_share_the_cells_are_one_at_least_and_inline(fedsim, engi
     said = fedsim("sweep tiny --processes 2 executor=ray")
     assert said.code == 2 and "executor=ray shares each cell's clients between executor.workers" in said.err
     assert not engine.asked and not (here / "results" / "tiny" / "slurm").exists()
+
+
+def test_what_processes_have_finished_is_asked_for_once(fedsim, engine, tiny, monkeypatch):
+    asked, shown = [], []
+    real = ResultStore.states
+
+    def states(store, ids):
+        asked.append(len(list(ids)))
+        return real(store, ids)
+
+    def run_here(script, tasks, workers, retries, stopped, look):
+        cells = plan.cells(plan.read("tiny"), compose, parse)
+        for some in (cells[:1], cells[1:3], cells[3:]):
+            look()
+            engine.run_experiments(some, "results/store")
+            yield 0, 0
+        look()
+
+    bar = SimpleNamespace(start=print, advance=shown.append, note=print, close=print)
+    monkeypatch.setitem(sys.modules, "fedsim.run.progress", SimpleNamespace(Silent=None))
+    monkeypatch.setattr("fedsim.cli.tasks._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("fedsim.slurm.run_here", run_here)
+    monkeypatch.setattr("fedsim.cli.progress.watch", lambda quiet: bar)
+    monkeypatch.setattr(ResultStore, "states", states)
+    assert fedsim("sweep tiny --processes 2").code == 0
+    assert shown == [0, 1, 2, 1]
+    assert asked == [4, 4, 4, 3, 1, 4]  # at first, at every look, and at the end
 
 
 def test_a_single_cell_needs_no_second_process(fedsim, engine, tiny, here):
