@@ -6,17 +6,19 @@ returns the exit code. It is imported when it is asked for.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
 from fedsim.base import FAILED, SUCCESS, WRONG_REQUEST, FedsimError, Refusal, RequestError, nearest
 
 INTERRUPTED = 130  # as shells count: 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
+_GARBAGE = 10_000  # new objects between looks for garbage; Python's own number is 700
 
 # verb -> its module, and what it does
 VERBS = {
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(argv)
+        with _seldom_collecting():
+            code = _dispatch(argv)
         sys.stdout.flush()  # a closed pipe is noticed here, not at exit
         return code
     except SystemExit as request:  # argparse's --help
@@ -67,6 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         said = f"{type(error).__name__}: {error}; run again with FEDSIM_TRACEBACK=1 for details"
         return _fail(argv, error, said, FAILED)
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Modules and traced programs are some 300,000 objects that stay: to look through all of them for garbage
+    again and again, while they are made, takes a second."""
+    before = gc.get_threshold()
+    gc.set_threshold(_GARBAGE, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _dispatch(argv: list[str]) -> int:
