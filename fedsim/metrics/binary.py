@@ -137,9 +137,10 @@ def slope(logit: Floats, positive: NDArray[np.bool_], t: Floats, w: Floats) -> f
     def gain(a: float, b: float) -> tuple[float, Floats, Floats]:
         eta = a + b * x
         e = np.exp(-np.abs(eta))
-        q = np.where(eta >= 0, 1.0, e) / (1.0 + e)
+        both = 1.0 + e
+        q = np.where(eta >= 0, 1.0, e) / both
         value = a * wt + b * wtx - float(w @ (np.maximum(eta, 0.0) + np.log1p(e)))
-        return value, q, e / np.square(1.0 + e)
+        return value, q, e / np.square(both)
 
     a, b = centre, scale  # slope 1, intercept 0 on the scale of the logit
     best, q, v = gain(a, b)

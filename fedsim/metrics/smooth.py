@@ -31,7 +31,7 @@ def curve(p: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
     Returns:
       (scores, rising; fitted shares there, within [0, 1]); f64[m] each, m <= `GROUPS`.
     """
-    x, point = np.unique(p, return_inverse=True)
+    x, point = _distinct(p)
     weight: Floats = np.asarray(np.bincount(point, w, len(x)), np.float64)
     if len(x) > GROUPS:
         point = _groups(weight)[point]
@@ -57,8 +57,16 @@ def _groups(weight: Floats) -> NDArray[np.int64]:
     """The group of each point, from 0, none empty."""
     middle = np.cumsum(weight) - 0.5 * weight
     group = np.minimum(middle / weight.sum() * GROUPS, GROUPS - 1).astype(np.int64)
-    found: NDArray[np.int64] = np.unique(group, return_inverse=True)[1]
+    found: NDArray[np.int64] = _distinct(group)[1]
     return found
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The distinct values [m], rising, and which of them each of `values` [n] is, n > 0."""
+    if (values[1:] < values[:-1]).any():
+        return np.unique(values, return_inverse=True)
+    first = np.concatenate(([True], values[1:] != values[:-1]))  # no need to sort, as most often
+    return values[first], np.cumsum(first) - 1
 
 
 def _local(x: Floats, weight: Floats, shares: Floats) -> Floats:

@@ -86,3 +86,10 @@ def test_it_finds_what_is_wrong():
     assert right["ici"] < 0.01 and right["o_e"] == pytest.approx(1, abs=0.03)
     assert high["ici"] == pytest.approx(0.5 * p.mean(), abs=0.01)
     assert high["o_e"] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("values", [[3], [0, 0, 2, 2, 5], [5, 1, 5, 2], [0.25, 0.25], [-0.5, 0.0, 0.0, 7.5]])
+def test_distinct_values_are_those_of_numpy_whether_they_rise_or_not(values):
+    found, wanted = smooth._distinct(np.array(values)), np.unique(values, return_inverse=True)
+    np.testing.assert_array_equal(found[0], wanted[0])
+    np.testing.assert_array_equal(found[1], wanted[1])
