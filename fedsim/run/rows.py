@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Rows:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     clients: list[dict[str, Any]] = field(default_factory=list)
     finite: bool = True
+    _whose: dict[str, Judged] = field(default_factory=dict)  # set -> its rows, which no round changes
 
     def sets(self) -> list[str]:
         """The sets that have rows in some fold."""
@@ -67,27 +68,31 @@ class Rows:
     ) -> Judged:
         """Bring the folds' scores together with their labels. baselines: of each fold; curves: the scores
         over time, where the model has hazards."""
+        if which not in self._whose:
+            self._whose[which] = self._rows_of(which)
+        found = replace(self._whose[which], score=np.concatenate(list(scores)))
+        if triggered is not None:
+            found = replace(found, triggered=np.concatenate(list(triggered)))
+        if baselines is not None:
+            return replace(found, absolute=absolute(baselines, found.fold, found.client))
+        if curves is not None:
+            by_time = curved(self.experiment, found.score, np.concatenate(list(curves)))
+            return replace(found, absolute=by_time)
+        return found
+
+    def _rows_of(self, which: str) -> Judged:
+        """The rows of a set over all folds, the same in every round, before they have scores."""
         parts = [labels_of(lane.judged, which) for lane in self.lanes]
         rows = np.concatenate([p[0] for p in parts])
-        client = np.concatenate([p[1] for p in parts])
         columns = self.federation.columns
-        weight = columns["weight"][rows] if columns is not None and "weight" in columns else None
-        score, by_time = np.concatenate(list(scores)), None
-        fold = np.repeat(np.arange(len(parts), dtype=np.int32), [len(p[0]) for p in parts])
-        if baselines is not None:
-            by_time = absolute(baselines, fold, client)
-        elif curves is not None:
-            by_time = curved(self.experiment, score, np.concatenate(list(curves)))
         return Judged(
-            fold=fold,
-            client=client.astype(np.int32),
+            fold=np.repeat(np.arange(len(parts), dtype=np.int32), [len(p[0]) for p in parts]),
+            client=np.concatenate([p[1] for p in parts]).astype(np.int32),
             row=rows,
             label=self.federation.labels_of(rows),
-            score=score,
-            weight=weight,
-            triggered=None if triggered is None else np.concatenate(list(triggered)),
+            score=np.zeros(0, np.float32),
+            weight=columns["weight"][rows] if columns is not None and "weight" in columns else None,
             time=self.federation.times_of(rows),
-            absolute=by_time,
         )
 
     def add(
