@@ -29,8 +29,8 @@ def column(values: Any) -> pa.Array:
     if kinds <= {_NONE}:
         return pa.nulls(len(values))
     if kinds <= {float, _NONE}:
-        known = np.array(values, np.float64)  # where None is NaN
-        return _of(known, np.isnan(known))
+        found = np.array(values, np.float64)  # where None is NaN
+        return _of(found, np.isnan(found))
     if kinds <= {int, _NONE}:
         known = [0 if x is None else x for x in values]
         none = np.array([x is None for x in values]) if _NONE in kinds else None
@@ -40,16 +40,14 @@ def column(values: Any) -> pa.Array:
 
 def texts(values: Sequence[str]) -> pa.Array:
     """A column of text."""
-    joined: str | bytes = "".join(values)
-    if not joined.isascii():
-        values = [text.encode() for text in values]
-        joined = b"".join(values)
-    if len(joined) >= _MOST:
+    joined = "".join(values)
+    parts: Sequence[str | bytes] = values if joined.isascii() else [text.encode() for text in values]
+    data = joined.encode()
+    if len(data) >= _MOST:
         return pa.array(values, pa.string())
     ends = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(np.fromiter(map(len, values), np.int32, len(values)), out=ends[1:])
-    joined = joined.encode() if isinstance(joined, str) else joined
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(joined))
+    np.cumsum(np.fromiter(map(len, parts), np.int32, len(values)), out=ends[1:])
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(data))
 
 
 def _of(values: np.ndarray, none: np.ndarray | None) -> pa.Array:
