@@ -266,7 +266,8 @@ def test_processes_that_share_the_cells_are_one_at_least_and_inline(fedsim, engi
 
 
 def test_what_processes_have_finished_is_asked_for_once(fedsim, engine, tiny, monkeypatch):
-    asked, shown = [], []
+    asked: list[int] = []
+    shown: list[float] = []
     real = ResultStore.states
 
     def states(store, ids):
