@@ -58,7 +58,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedsim import survival
 from fedsim.metrics import decisions, horizon
 from fedsim.metrics.binary import EPS, binary
-from fedsim.metrics.horizon import Absolute
+from fedsim.metrics.horizon import Absolute, stepped
 from fedsim.metrics.others import multiclass, regression
 
 __all__ = [
@@ -77,6 +77,7 @@ __all__ = [
     "log_loss_rows",
     "loss",
     "names",
+    "stepped",
 ]
 
 Floats = NDArray[np.float64]

@@ -69,6 +69,21 @@ class Absolute:
         return found
 
 
+def stepped(ends: Floats, score: Floats, curve: NDArray[Any], times: Floats) -> Absolute:
+    """Of hazards in intervals: nothing happens between their ends, where the survival steps down.
+
+    Args:
+      ends: f64[m], of the intervals, rising. times: as in `Absolute`.
+      score: [n], the logarithm of the cumulative hazard by the last end; curve: f[n, m], by each end.
+    """
+    log_hazard = np.full((len(score), len(ends) + 1), -np.inf, np.float64)  # none before the first end
+    log_hazard[:, 1:] = curve - score[:, None].astype(np.float64)
+    log_hazard[:, -1] = 0.0  # the score itself
+    # An end that is a time of the grid is reached there, whatever rounding says.
+    step = np.searchsorted(ends * (1 - 1e-9), times, side="right")
+    return Absolute(times, log_hazard, np.arange(len(score), dtype=np.int64), step.astype(np.int64))
+
+
 def evaluate(
     event: Flags,
     time: Floats,

@@ -17,7 +17,7 @@ from fedsim import survival
 from fedsim.base import require
 from fedsim.config import Experiment, SurvivalDiscrete
 from fedsim.data.federation import Federation
-from fedsim.metrics import Absolute
+from fedsim.metrics import Absolute, stepped
 from fedsim.simulate.engine import Engine, Handles
 from fedsim.simulate.judged import labels_of
 from fedsim.simulate.lanes import Lane
@@ -103,16 +103,10 @@ def curved(experiment: Experiment, score: np.ndarray, curve: np.ndarray) -> Abso
     """
     task, horizon = experiment.task, experiment.evaluate.horizon
     assert isinstance(task, SurvivalDiscrete) and horizon is not None
-    log_hazard = np.full((len(score), task.bins + 1), -np.inf, np.float64)  # none before the first end
-    log_hazard[:, 1:] = curve - score[:, None].astype(np.float64)
-    log_hazard[:, -1] = 0.0  # the score itself
-    times = _times(horizon)
-    # An end that is a time of the grid is reached there, whatever rounding says.
-    step = np.searchsorted(_ends(task) * (1 - 1e-9), times, side="right")
-    return Absolute(times, log_hazard, np.arange(len(score), dtype=np.int64), step.astype(np.int64))
+    return stepped(ends(task), score, curve, _times(horizon))
 
 
-def _ends(task: SurvivalDiscrete) -> np.ndarray:
+def ends(task: SurvivalDiscrete) -> np.ndarray:
     """f64[bins], as `fedsim.tasks.survival_discrete.edges` has them, in NumPy."""
     share = np.arange(1, task.bins + 1, dtype=np.float64) / task.bins
     if task.surviving < 1:

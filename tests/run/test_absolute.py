@@ -8,7 +8,7 @@ from fedsim import config
 from fedsim.base import RequestError
 from fedsim.plan import Cell
 from fedsim.run import rows, run_experiments
-from fedsim.run.absolute import _ends, curved
+from fedsim.run.absolute import curved, ends
 from fedsim.run.sources import Sources
 from fedsim.store import ResultStore
 from fedsim.tasks.survival_discrete import edges
@@ -143,7 +143,7 @@ def test_a_model_of_hazards_needs_no_baseline(cohort, tmp_path, monkeypatch):
 @pytest.mark.parametrize("surviving", [1.0, 0.5])
 def test_intervals_end_where_the_model_has_them_end(surviving):
     task = config.SurvivalDiscrete(bins=5, horizon=HORIZON, surviving=surviving)
-    np.testing.assert_allclose(_ends(task), edges(task)[1:], rtol=1e-6)
+    np.testing.assert_allclose(ends(task), edges(task)[1:], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
