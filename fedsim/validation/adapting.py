@@ -90,9 +90,9 @@ def gains(
     known = {}
     for place in places:
         drawn = Bootstrap(place.y.size, place.patient, plan.bootstrap, plan.seed, place.name)
-        lps: dict[Which, Floats] = {None: place.lp}
-        lps |= {which: scorer(place.x) for which, scorer in scorers.items()}
-        known[place.name] = measured(place, lps, drawn)
+        predictors: dict[Which, Floats] = {None: place.predictor}
+        predictors |= {which: scorer(place.x) for which, scorer in scorers.items()}
+        known[place.name] = measured(place, predictors, drawn)
     found: list[dict[str, Any]] = []
     for which, scorer in made.items():
         region, update = which

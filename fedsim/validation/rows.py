@@ -35,6 +35,11 @@ class Rows:
     time: Floats | None = None
 
     @property
+    def predictor(self) -> Floats:
+        """What updates change, [n, ...], as `Frozen.score` gives it."""
+        return self.lp
+
+    @property
     def least(self) -> int:
         """Events, or those without, whichever are fewer."""
         events = int(self.y.sum())

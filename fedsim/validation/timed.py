@@ -1,12 +1,8 @@
-"""The protocol for times to an event: follow-up to a horizon, probabilities of an event by then.
-
-The frozen model is a log relative risk, with Breslow's cumulative baseline hazard of the regions' training
-rows.
-"""
+"""The protocol for times to an event: follow-up to a horizon, probabilities of an event by then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +11,16 @@ from fedsim import metrics, survival
 from fedsim.base import require
 from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
-from fedsim.metrics import Absolute
 from fedsim.validation import adapting_times, differences, measures, subgroups
 from fedsim.validation.adapting import FEWEST
-from fedsim.validation.hazards import fit_update
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
 from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
+from fedsim.validation.over_time import OverTime
+from fedsim.validation.proportional import proportional
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.subgroups import TREAT_ALL
-from fedsim.validation.updates import Choice, Updated, choose, estimates
+from fedsim.validation.updates import Choice, Updated, choose
 
 PER_COEFFICIENT = 10  # events, to fit all coefficients again
 _STEPS = 50  # of the integrated Brier score's grid, as a run's own
@@ -34,54 +30,44 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     """Carry out a plan with a horizon.
 
     Raises:
-      RequestError: fewer than 10 events by the horizon at the site, no event among the training rows by any
-        of the site's times, or a plan that refits a network.
+      RequestError: fewer than 10 events by the horizon at the site, a plan that refits a network, or what
+        `OverTime.check` raises.
     """
     horizon = plan.horizon
     assert horizon is not None
     site = frozen.site.until(horizon)
     assert site.time is not None
     events = int(site.y.sum())
-    _check(frozen, plan, events)
-    baseline = _baseline(frozen)
-    hazard = _at(baseline, site.time)
-    require(
-        float(hazard @ np.exp(site.lp)) > 0,
-        f"no training row has an event by the last time of {site.name}'s rows, so none is expected there; "
-        "set a later horizon",
-    )
-    fitted = [fit_update(name, site.x, site.lp, site.y, site.time, hazard) for name in plan.updates]
+    model = proportional(frozen)
+    _check(frozen, model, plan, events)
+    model.check(site)
+    fitted = [model.fit(name, site) for name in plan.updates]
     choice = choose(fitted, plan.alpha)
     parted = next((update.name for update in fitted if update.separated), None)
     if parted is not None:
         said = (
-            f"{site.name}: {parted} has no maximum of the partial likelihood, since a combination of "
-            "features is highest at every event; plan updates without it, or validate at more patients"
+            f"{site.name}: {parted} has no maximum of the likelihood, since {model.parted}; plan updates "
+            "without it, or validate at more patients"
         )
         choice = Choice(None, (), said)
     crossed: dict[str, Floats | None] = {}
     for update in fitted[1:]:
-        crossed[update.name] = _crossed(update, site, hazard, plan)
+        crossed[update.name] = _crossed(model, update, site, plan)
     told: list[Row] = []
     for update in fitted[1:]:
         if not update.separated:
-            coefficients = np.zeros(0, np.float64) if frozen.coefficients is None else frozen.coefficients
-            rows = estimates(update, frozen.features, coefficients, frozen.scale)
-            told += [{"update": update.name} | row for row in rows]
-    lps = {"keep": site.lp, **crossed}
+            told += [{"update": update.name} | row for row in model.estimates(update, frozen)]
+    predictors = {"keep": site.predictor, **crossed}
     drawn = Bootstrap(site.y.size, site.patient, plan.bootstrap, plan.seed, site.name)
     times = np.linspace(0.0, horizon, _STEPS + 1, dtype=np.float64)
     if "ibs" not in plan.metrics:
         times = times[-1:]  # the grid is what takes time
-    with np.errstate(divide="ignore"):
-        steps = np.log(_at(baseline, times))[None]
-    absolute = Absolute(times, steps, np.zeros(site.y.size, np.int64))
-    judged = _judged(frozen.site, lps, absolute, plan, drawn)
+    judged = _judged(model, frozen.site, predictors, times, plan, drawn)
 
     def judge(mine: NDArray[np.int64], some: Mapping[str, Floats | None]) -> list[Judged]:
-        return _judged(frozen.site.of(mine), some, absolute.of(mine), plan, drawn.among(mine))
+        return _judged(model, frozen.site.of(mine), some, times, plan, drawn.among(mine))
 
-    apart, few = subgroups.evaluate(frozen, site.y, lps, choice.update, judged, judge)
+    apart, few = subgroups.evaluate(frozen, site.y, predictors, choice.update, judged, judge)
     return Outcome(
         n=site.y.size,
         events=events,
@@ -91,34 +77,16 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         case_mix=_case_mix(frozen, plan, drawn),
         features=differences.features(frozen),
         subgroups=apart,
-        adaptation=adapting_times.adaptations(frozen, plan, lambda t: _at(baseline, t)) if plan.adapt else [],
+        adaptation=adapting_times.adaptations(frozen, plan, model) if plan.adapt else [],
         unknown=dict(frozen.unknown),
         warnings=_warnings(frozen, site, plan, events) + few,
     )
 
 
-def _baseline(frozen: Frozen) -> tuple[Floats, Floats]:
-    """Breslow's, of all regions' training rows: (times of events, logarithm of the cumulative hazard)."""
-    parts = [region.train for region in frozen.regions]
-    event, time, lp = (
-        np.concatenate([np.asarray(getattr(rows, name), np.float64) for rows in parts])
-        for name in ("y", "time", "lp")
-    )
-    return survival.breslow(event > 0, time, lp, np.ones(len(lp), np.float64))
-
-
-def _at(baseline: tuple[Floats, Floats], time: Floats) -> Floats:
-    """The cumulative baseline hazard at times [n], a step function from 0."""
-    events, log_hazard = baseline
-    steps: Floats = np.concatenate([[0.0], np.exp(log_hazard)])
-    return steps[np.searchsorted(events, time, side="right")]
-
-
-def _check(frozen: Frozen, plan: ValidationPlan, events: int) -> None:
+def _check(frozen: Frozen, model: OverTime, plan: ValidationPlan, events: int) -> None:
     require(
         "refit" not in plan.updates or frozen.coefficients is not None,
-        f"run {frozen.run} stores a network, whose weights have no likelihood-ratio test; plan "
-        "updates=[keep,baseline,slope]",
+        f"run {frozen.run} stores {model.unfit}; plan updates=[keep,{model.least},slope]",
     )
     require(
         events >= FEWEST,
@@ -154,52 +122,59 @@ def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int) -> 
 # --- the site --------------------------------------------------------------------------------
 
 
-def _crossed(update: Updated, site: Rows, hazard: Floats, plan: ValidationPlan) -> Floats | None:
-    """Log relative risks of every row by updates fitted without its fold; None where one has no maximum."""
-    assert site.time is not None
+def _crossed(model: OverTime, update: Updated, site: Rows, plan: ValidationPlan) -> Floats | None:
+    """Predictors of every row by updates fitted without its fold; None where one has no maximum."""
     fold = folds_of(site, plan.folds, generator(plan.seed, "validation", "folds", site.name))
-    lp = np.empty_like(site.lp)
+    found = np.empty_like(site.predictor)
     for k in range(plan.folds):
         out = fold == k
         if not out.any():
             continue
-        some = ~out
-        made = fit_update(
-            update.name, site.x[some], site.lp[some], site.y[some], site.time[some], hazard[some]
-        )
+        made = model.fit(update.name, site.of(np.flatnonzero(~out)))
         if made.separated:
             return None
-        lp[out] = made.predict(site.x[out], site.lp[out])
-    return lp
+        found[out] = model.after(made, site.x[out], site.predictor[out])
+    return found
 
 
 def _judged(
-    site: Rows, lps: Mapping[str, Floats | None], absolute: Absolute, plan: ValidationPlan, drawn: Bootstrap
+    model: OverTime,
+    site: Rows,
+    predictors: Mapping[str, Floats | None],
+    times: Floats,
+    plan: ValidationPlan,
+    drawn: Bootstrap,
 ) -> list[Judged]:
     """Metrics of the frozen model, of its updates, and of treating everybody; of all follow-up."""
 
     wanted = measures.wanted((*plan.metrics, measures.TREAT_ALL), plan.thresholds)
     only = set(wanted.values())
 
-    def of(lp: Floats, w: Floats | None) -> dict[str, Value]:
-        found = metrics.evaluate(
-            "survival",
-            site.y,
-            lp,
-            w,
-            time=site.time,
-            thresholds=plan.thresholds,
-            absolute=absolute,
-            only=only,
-        )
-        return {name: found[asked] for name, asked in wanted.items()}
+    def of(predictor: Floats) -> Callable[[Floats | None], dict[str, Value]]:
+        score, absolute = model.risks(predictor, times)
+
+        def weighted(w: Floats | None) -> dict[str, Value]:
+            found = metrics.evaluate(
+                "survival",
+                site.y,
+                score,
+                w,
+                time=site.time,
+                thresholds=plan.thresholds,
+                absolute=absolute,
+                only=only,
+            )
+            return {name: found[asked] for name, asked in wanted.items()}
+
+        return weighted
 
     found: list[Judged] = []
     everybody: list[Judged] = []
-    for update, lp in lps.items():
+    for update, predictor in predictors.items():
         fitted = "frozen" if update == "keep" else "crossed"
-        whole = of(site.lp if lp is None else lp, None)
-        each = [] if lp is None else [of(lp, w) for w in drawn]
+        weighted = of(site.predictor if predictor is None else predictor)
+        whole = weighted(None)
+        each = [] if predictor is None else [weighted(w) for w in drawn]
         for metric, value in whole.items():
             again = np.array([one[metric] for one in each], np.float64)
             everyone = metric.startswith(measures.TREAT_ALL)
@@ -207,7 +182,7 @@ def _judged(
                 name = metric.replace(measures.TREAT_ALL, "net_benefit")
                 everybody.append(Judged(TREAT_ALL, "frozen", name, value, again))
             elif not everyone:
-                found.append(Judged(update, fitted, metric, *(() if lp is None else (value, again))))
+                found.append(Judged(update, fitted, metric, *(() if predictor is None else (value, again))))
     return found + everybody
 
 

@@ -10,6 +10,7 @@ from scipy import optimize
 from fedsim import metrics
 from fedsim.config.validation import TIMED_ORDER
 from fedsim.validation import adapting_times, cox, protocol
+from fedsim.validation.proportional import Proportional
 from fedsim.validation.rows import Region
 from tests.validation import made
 
@@ -40,7 +41,7 @@ def frozen(truth, **more):
 @pytest.mark.long
 def test_a_factor_of_its_own_helps_at_home_and_is_forgetting_elsewhere():
     model = frozen(lambda x: 1.2 + x @ made.WEIGHTS)
-    found = adapting_times.adaptations(model, plan(), hazard)
+    found = adapting_times.adaptations(model, plan(), Proportional(hazard))
     assert {row["metric"] for row in found} == {"brier_t", "c_index"}
     for update in ("baseline", "slope", "full"):
         home, away = made.at_home_and_away(found, update, "brier_t")
@@ -71,12 +72,14 @@ def test_factor_slope_and_coefficients_are_those_of_the_regions_patients():
     ):
         model = frozen(truth)
         rows = made.timed("H", 6000, 55, truth=truth)
-        now = adapting_times.adapt(model, update, rows, HORIZON, hazard, 0.0)
+        now = adapting_times.adapt(model, Proportional(hazard), update, rows, HORIZON, 0.0)
         assert np.abs(now(x) - near).max() < 0.3, update
         late = replace(rows, time=np.where(rows.time > HORIZON, HORIZON + 1, rows.time), y=rows.y.copy())
         late.y[late.time > HORIZON] = 1.0
         np.testing.assert_allclose(
-            adapting_times.adapt(model, update, late, HORIZON, hazard, 0.0)(x), now(x), atol=1e-9
+            adapting_times.adapt(model, Proportional(hazard), update, late, HORIZON, 0.0)(x),
+            now(x),
+            atol=1e-9,
         )
 
 
@@ -102,19 +105,21 @@ def test_the_penalty_holds_the_model_leaves_the_factor_free_and_repairs_separati
     model = frozen(lambda x: 0.8 + x @ made.WEIGHTS[::-1])
     train = model.regions[0].train
     x = made.rows("T", 50, 28).x
-    moved = adapting_times.adapt(model, "full", train, HORIZON, hazard, 1e9)(x) - x @ made.WEIGHTS
+    moved = (
+        adapting_times.adapt(model, Proportional(hazard), "full", train, HORIZON, 1e9)(x) - x @ made.WEIGHTS
+    )
     assert np.ptp(moved) < 1e-4 and moved.mean() > 0.4
     parted = replace(train, x=train.x.copy())
     parted.x[:, 0] = train.y * (train.time <= HORIZON)
-    assert "no maximum" in adapting_times.adapt(model, "full", parted, HORIZON, hazard, 0.0)
-    assert callable(adapting_times.adapt(model, "full", parted, HORIZON, hazard, 1.0))
+    assert "no maximum" in adapting_times.adapt(model, Proportional(hazard), "full", parted, HORIZON, 0.0)
+    assert callable(adapting_times.adapt(model, Proportional(hazard), "full", parted, HORIZON, 1.0))
 
 
 def test_few_events_and_a_networks_head_are_refused_by_name():
     model = frozen(lambda x: x @ made.WEIGHTS, coefficients=None)
     few = replace(model.regions[0].train, y=np.r_[np.ones(9), np.zeros(1491)])
     model = replace(model, regions=(Region(few, None), Region(model.regions[1].train, None)))
-    found = adapting_times.adaptations(model, plan(), hazard)
+    found = adapting_times.adaptations(model, plan(), Proportional(hazard))
     reasons = {(row["region"], row["update"]): row["reason"] for row in found}
     early = int((few.y * (few.time <= HORIZON)).sum())
     assert reasons["H", "slope"] == f"{early} events by 2 among its training rows, and 10 are needed"
