@@ -144,6 +144,7 @@ class Task:
     boosted: for forests, else None.
     curve: for models of hazards over time: (model, batch) -> logarithm of the cumulative hazard by the end of
       each interval, [B, intervals]; else None.
+    hazards: for the same: (model, batch) -> logits of the hazard in each interval, [B, intervals].
     """
 
     init: Callable[[Key], Model]
@@ -159,3 +160,4 @@ class Task:
     second_order: SecondOrder | None = None
     boosted: Boosted | None = None
     curve: Callable[[Model, Batch], Array] | None = None
+    hazards: Callable[[Model, Batch], Array] | None = None

@@ -11,9 +11,10 @@ from fedsim.cli import output
 from fedsim.cli.arguments import Options, Parser, add_json, add_modules, add_quiet
 
 if TYPE_CHECKING:
-    from fedsim.config.validation import ValidationPlan
+    from fedsim.config.validation import Update, ValidationPlan
     from fedsim.store import ResultStore
     from fedsim.validation.attempts import Attempts
+    from fedsim.validation.frozen import Subject
     from fedsim.validation.rows import Frozen
 
 FIXED = ("run", "model_sha256", "site", "outcome", "rows")  # of a plan, by the command
@@ -110,7 +111,7 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
         "rows": "run" if about.inside else "file",
     }
     if about.timed:
-        values = _timed(values, options.run, about.horizon, about.linear)
+        values = _timed(values, options.run, about)
     else:
         require(
             values.get("horizon") is None,
@@ -121,6 +122,8 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
     if not about.linear:
         values.setdefault("updates", ["keep", "intercept", "slope"])
     plan = build(ValidationPlan, {**values, **fixed})
+    if about.timed:
+        _check_timed(plan, about)
     require(
         about.linear or "refit" not in plan.updates,
         f"run {options.run} stores a network, whose weights have no likelihood-ratio test; leave refit out "
@@ -146,18 +149,39 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
     return SUCCESS
 
 
-def _timed(values: dict[str, Any], run: str, horizon: float | None, linear: bool) -> dict[str, Any]:
+def _timed(values: dict[str, Any], run: str, about: Subject) -> dict[str, Any]:
     """What a plan of times to an event has unless it is said otherwise."""
-    from fedsim.config.validation import TIMED_MEASURES, TIMED_ORDER
+    from fedsim.config.validation import TIMED_MEASURES
 
-    updates = list(TIMED_ORDER) if linear else ["keep", "baseline", "slope"]
-    found = {"metrics": list(TIMED_MEASURES), "updates": updates, "adapt": False, "horizon": horizon}
+    order = _order(about)
+    updates = list(order if about.linear else order[:-1])
+    found = {"metrics": list(TIMED_MEASURES), "updates": updates, "adapt": False, "horizon": about.horizon}
     found |= values
     require(
         found["horizon"] is not None,
         f"run {run} is of times to an event, which are judged by a horizon; set horizon=..., in their unit",
     )
     return found
+
+
+def _order(about: Subject) -> tuple[Update, ...]:
+    from fedsim.config.validation import ORDER, TIMED_ORDER
+
+    return TIMED_ORDER if about.ends is None else ORDER
+
+
+def _check_timed(plan: ValidationPlan, about: Subject) -> None:
+    """Raises RequestError where the run's kind of model has no such updates, or no hazard by the horizon."""
+    from fedsim.validation.discrete import intervals_to
+
+    order = _order(about)
+    require(
+        {*plan.updates} <= {*order},
+        f"updates must be of {', '.join(order)} for run {plan.run}, got {', '.join(plan.updates)}",
+    )
+    if about.ends is not None:
+        assert plan.horizon is not None
+        intervals_to(about.ends, plan.horizon, plan.run)
 
 
 def _looked(site: str, note: dict[str, Any]) -> str:
@@ -195,7 +219,7 @@ def _evaluate(
         f"run {plan.run} has another model (SHA-256 {str(model)[:16]}...) than the plan froze "
         f"({plan.model_sha256[:16]}...): it was trained again since; write a new plan",
     )
-    subject = frozen.read(store, plan.run, plan.site, options.table or None, plan.groups)
+    subject = frozen.read(store, plan.run, plan.site, options.table or None, plan.groups, plan.horizon)
     rows = rows_sha256(subject)
     attempt = attempt_id(found, rows)
     manifest = attempts.stored(attempt)

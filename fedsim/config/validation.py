@@ -22,7 +22,7 @@ MEASURES = (
     *(f"{name}_top{k}" for name in ("ppv", "sensitivity", "nne") for k in (1, 5, 10)),
 )
 ORDER: tuple[Update, ...] = ("keep", "intercept", "slope", "refit")
-# Of times to an event, by a horizon.
+# Of times to an event, by a horizon; `baseline` is to Cox what `intercept` is to discrete-time models.
 TIMED_MEASURES = ("c_index", "uno_c", "auc_t", "brier_t", "ibs", "observed_expected", "ici", "net_benefit")
 TIMED_ORDER: tuple[Update, ...] = ("keep", "baseline", "slope", "refit")
 
@@ -72,7 +72,9 @@ class ValidationPlan:
     groups: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        measures, order = (MEASURES, ORDER) if self.horizon is None else (TIMED_MEASURES, TIMED_ORDER)
+        timed = self.horizon is not None
+        measures = TIMED_MEASURES if timed else MEASURES
+        order = TIMED_ORDER if timed and "intercept" not in self.updates else ORDER
         for name in self.metrics:
             require(name in measures, f"metrics must be of {', '.join(measures)}; got {name!r}")
         require(self.metrics, "metrics must name one at least, got none")

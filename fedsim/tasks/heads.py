@@ -16,7 +16,7 @@ from fedsim.tasks.layers import wide
 
 class Likelihood(NamedTuple):
     """losses: (outputs [B, n], batch) -> [B]; predictions: outputs -> [B] or [B, classes]; curve: outputs
-    -> `Task.curve`."""
+    -> `Task.curve`, of outputs that are `Task.hazards`."""
 
     losses: Callable[[Array, dict[str, Array]], Array]
     predictions: Callable[[Array], Array]

@@ -124,9 +124,13 @@ def network_task(
         assert likelihood.curve is not None
         return likelihood.curve(module(model)(batch["x"], None, None))
 
+    def hazards(model: Model, batch: Batch) -> Array:
+        out = module(model)(batch["x"], None, None)
+        return out.astype(wide(out.dtype))
+
     task = Task(init, loss, predict, penalty, float(flops), coefficients, joint=joint)
     if likelihood.curve is not None:
-        task = replace(task, curve=curve)
+        task = replace(task, curve=curve, hazards=hazards)
     if _all_tapped(nnx.eval_shape(lambda: make(nnx.Rngs(params=0)))):
         task = replace(task, backprops=backprops)
     return replace(task, features=features, penalised=penalised) if represents else task

@@ -18,7 +18,7 @@ from flax import nnx
 
 from fedsim.base import require
 from fedsim.config import SurvivalDiscrete
-from fedsim.model import Array, Key, Model, Spec, Task
+from fedsim.model import Array, Key, Model, Spec, Task, Tree
 from fedsim.tasks.glm import slopes
 from fedsim.tasks.heads import Likelihood
 from fedsim.tasks.layers import wide
@@ -108,6 +108,17 @@ def intervals(cfg: SurvivalDiscrete, time: Array, event: Array) -> tuple[Array, 
     low, high, t = cuts[:-1], cuts[1:], time.astype(jnp.float32)[:, None]
     survived = jnp.where(event[:, None], t >= high, t >= (low + high) / 2)
     return survived, event[:, None] & (t >= low) & (t < high)
+
+
+def last_layer(params: Tree) -> Tree:
+    """1 for a network's parameters of the last layer and the baseline, 0 for others, shaped as `params`."""
+    last = ["risk", "dense", max(params["risk"]["dense"])]
+
+    def mine(path: tuple[Any, ...], leaf: Array) -> Array:
+        keys = [step.key for step in path]
+        return jnp.full_like(leaf, float(keys[0] == "baseline" or keys[:3] == last))
+
+    return jax.tree.map_with_path(mine, params)
 
 
 def _start(bins: int) -> np.float64:

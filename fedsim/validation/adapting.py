@@ -42,7 +42,7 @@ def adapt(frozen: Frozen, update: Adaptation, rows: Rows, ridge: float) -> Score
     if rows.least < FEWEST:
         return f"{rows.least} events or non-events among its training rows, and {FEWEST} of each are needed"
     if update == "full" and frozen.refine is not None:
-        return frozen.refine(rows.x, rows.y, ridge)
+        return frozen.refine(rows, ridge)
     if update == "intercept" or update == "slope":
         made = fit_update(update, None, rows.lp, rows.y, ridge)
         return _PARTED if made.separated else lambda x: made.predict(None, frozen.score(x))

@@ -1,10 +1,10 @@
 """The counterpart of `adapting` for times to an event: what a region gains by an update of its own.
 
 The smallest update is one number for all hazards, slope one more for the model's predictor; full fits all
-coefficients of a linear model again, which is its own head (`hazards`). Each is fitted to the region's
-training rows, their follow-up up to the horizon, with a ridge penalty on its distance from the frozen model,
-of which that number is free. A Cox network has baseline and slope alone: head and full are said to be
-refused.
+coefficients of a linear model again, which is its own head. Of a network in discrete time head fits the last
+layer and the baseline, full all parameters; a Cox network has neither, which is said. Each is fitted to the
+region's training rows, their follow-up up to the horizon, with a ridge penalty on its distance from the
+frozen model, of which that one number is free, but for a network's head and full.
 """
 
 from __future__ import annotations
@@ -23,26 +23,34 @@ from fedsim.validation.over_time import OverTime
 from fedsim.validation.rows import Frozen, Rows, Scorer
 
 METRICS = ("brier_t", "c_index")
-_UPDATES: dict[Adaptation, Update] = {"baseline": "baseline", "slope": "slope", "full": "refit"}
+_UPDATES: dict[Adaptation, Update] = {
+    "baseline": "baseline",
+    "intercept": "intercept",
+    "slope": "slope",
+    "full": "refit",
+}
 
 
-def menu(frozen: Frozen) -> tuple[Adaptation, ...]:
-    """A linear model is its own head."""
-    if frozen.coefficients is not None:
-        return ("baseline", "slope", "full")
-    return ("baseline", "slope", "head", "full")
+def menu(frozen: Frozen, model: OverTime) -> tuple[Adaptation, ...]:
+    """A model of one layer is its own head."""
+    least: Adaptation = "intercept" if model.least == "intercept" else "baseline"
+    one_layer = frozen.coefficients is not None or (frozen.refine is not None and frozen.refine_head is None)
+    return (least, "slope", "full") if one_layer else (least, "slope", "head", "full")
 
 
 def adapt(
     frozen: Frozen, model: OverTime, update: Adaptation, rows: Rows, horizon: float, ridge: float
 ) -> Scorer | str:
     """Predictors after an update on `rows`, or why there are none."""
-    if frozen.coefficients is None and update in ("head", "full"):
+    again = {"head": frozen.refine_head, "full": frozen.refine}.get(update)
+    if frozen.coefficients is None and update in ("head", "full") and again is None:
         return f"no {update} of a network of times to an event, which has baseline and slope alone"
     early = rows.until(horizon)
     events = int(early.y.sum())
     if events < FEWEST:
         return f"{events} events by {horizon:g} among its training rows, and {FEWEST} are needed"
+    if again is not None:
+        return again(early, ridge)
     made = model.fit(_UPDATES[update], early, ridge)
     if made.separated:
         return f"{model.parted} among its training rows, so that there is no maximum of the likelihood"
@@ -56,7 +64,7 @@ def adaptations(frozen: Frozen, plan: ValidationPlan, model: OverTime) -> list[d
     made: dict[Tried, Scorer | str] = {
         (region.train.name, update): adapt(frozen, model, update, region.train, horizon, plan.ridge)
         for region in frozen.regions
-        for update in menu(frozen)
+        for update in menu(frozen, model)
     }
     end = np.array([horizon], np.float64)
 

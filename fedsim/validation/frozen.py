@@ -9,16 +9,20 @@ import numpy as np
 from scipy import special
 
 from fedsim.base import FedsimError, nearest, require
-from fedsim.config import Cox, Experiment, Table
+from fedsim.config import Cox, Experiment, SurvivalDiscrete, Table
 from fedsim.data.federation import Federation
 from fedsim.data.preprocess import Constants
 from fedsim.environment import prepare
 from fedsim.run import subgroups
+from fedsim.run.absolute import ends
 from fedsim.run.sources import Sources
 from fedsim.simulate.lanes import Lane
 from fedsim.store import ResultStore, run_id
+from fedsim.validation.discrete import intervals_to
+from fedsim.validation.logistic import Floats
+from fedsim.validation.periods import log_cumulative
 from fedsim.validation.rows import Frozen, Region, Rows
-from fedsim.validation.scoring import Network, network
+from fedsim.validation.scoring import Network, network, periods_of
 
 CLOSE = 1e-3  # of probabilities of float32 programs and float64 arithmetic
 
@@ -44,17 +48,18 @@ def read(
     site: str,
     table: str | None = None,
     groups: Mapping[str, Any] | None = None,
+    horizon: float | None = None,
 ) -> Frozen:
     """The run's model, and the rows it is judged on.
 
     Args:
       table: a file with the site's rows, for a run on a table without it; None: they lie in the run's data.
-      groups: a plan's.
+      groups, horizon: a plan's.
 
     Raises:
       RequestError: no such run, site or column of groups, a site that trained, labels that are not two
-        classes, rows with weights, clients with constants of their own, several models, or data that cannot
-        be read.
+        classes, a horizon at which no interval of a discrete-time model ends, rows with weights, clients with
+        constants of their own, several models, or data that cannot be read.
     """
     manifest = finished(store, run)
     experiment, federation, lanes = _sources(store, run)
@@ -75,7 +80,14 @@ def read(
         rows = np.arange(outside.offsets[k], outside.offsets[k + 1])
     lane = lanes[fold]
     constants = _constants(lane, federation, run)
-    model = _model(store, run, experiment, federation, fold if len(lanes) > 1 else None)
+    task = experiment.task
+    whole = _model(store, run, experiment, federation, fold if len(lanes) > 1 else None)
+    model, cuts = whole, None
+    if isinstance(task, SurvivalDiscrete):
+        assert horizon is not None
+        cuts = interval_ends(task)
+        m = intervals_to(cuts, horizon, run)
+        model, cuts = whole.until(m), np.append(cuts[:m], horizon)
 
     def made(name: str, where: Federation, chosen: np.ndarray) -> Rows:
         assert where.columns is not None
@@ -90,15 +102,17 @@ def read(
         )
         patient = where.columns.get("patient")
         y = where.columns["y"][chosen].astype(np.float64)
-        time = where.times_of(chosen)
-        return Rows(
-            name, raw, x, y, model.score(x), None if patient is None else patient[chosen],
-            None if time is None else time.astype(np.float64),
-        )  # fmt: skip
+        stored = where.times_of(chosen)
+        time = None if stored is None else stored.astype(np.float64)
+        score, periods = model.score(x), None
+        if isinstance(task, SurvivalDiscrete):
+            assert time is not None
+            periods, score = periods_of(task, time, y, score), log_cumulative(score)[:, -1]
+        return Rows(name, raw, x, y, score, None if patient is None else patient[chosen], time, periods)
 
     judged = made(site, outside, rows)
     if table is None:
-        _same(store, run, fold, site, rows, judged)
+        _same(store, run, fold, site, rows, _scored(whole.score(judged.x), judged))
     notes = outside.metadata.get(site, {}).get("unknown_categories", {})
     return Frozen(
         run=run,
@@ -117,14 +131,22 @@ def read(
         },
         represent=model.represent,
         refine=model.refine,
+        refine_head=model.refine_head,
+        ends=cuts,
     )
+
+
+def interval_ends(task: SurvivalDiscrete) -> Floats:
+    """f64[bins + 1] from 0."""
+    return np.append(0.0, ends(task))
 
 
 class Subject(NamedTuple):
     """What a plan must know of a run. inside: whether the site lies in the run's data, outside its training;
     judged: whether the run stored metrics there; linear: whether its model can be fitted again; timed:
-    whether it is of times to an event, and horizon: by when the run judged them; groups: those it judged
-    apart; federation: its rows, which have the columns of a plan's groups."""
+    whether it is of times to an event, and horizon: by when the run judged them, or its hazards are known;
+    ends: as `interval_ends` of a discrete-time model; groups: those it judged apart; federation: its rows,
+    which have the columns of a plan's groups."""
 
     model_sha256: str
     outcome: str
@@ -133,6 +155,7 @@ class Subject(NamedTuple):
     linear: bool
     timed: bool
     horizon: float | None
+    ends: Floats | None
     groups: dict[str, Any]
     federation: Federation
 
@@ -153,6 +176,8 @@ def subject(store: ResultStore, run: str, site: str) -> Subject:
     fold = _fold(lanes, site, names, run) if inside else 0
     _constants(lanes[fold], federation, run)
     model = _model(store, run, experiment, federation, fold if len(lanes) > 1 else None)
+    task = experiment.task
+    discrete = task if isinstance(task, SurvivalDiscrete) else None
     return Subject(
         model_sha256=manifest["model_sha256"],
         outcome=outcome(federation),
@@ -160,7 +185,8 @@ def subject(store: ResultStore, run: str, site: str) -> Subject:
         judged=inside and _stored_there(manifest, site),
         linear=model.weights is not None,
         timed=federation.kind == "survival",
-        horizon=experiment.evaluate.horizon,
+        horizon=experiment.evaluate.horizon if discrete is None else discrete.horizon,
+        ends=None if discrete is None else interval_ends(discrete),
         groups=experiment.evaluate.groups,
         federation=federation,
     )
@@ -201,9 +227,9 @@ def _check(experiment: Experiment, federation: Federation, run: str) -> None:
         "classes and for times to an event; take a label with two, such as death within a year",
     )
     require(
-        not timed or isinstance(experiment.task, Cox),
-        f"run {run} has task={experiment.task.name}, whose hazard is known at its own horizon alone, and the "
-        "events that were to be expected take it at every time; train with task=cox",
+        not timed or isinstance(experiment.task, Cox | SurvivalDiscrete),
+        f"run {run} has task={experiment.task.name}, of whose times to an event validation knows no hazards; "
+        "train with task=cox or task=survival_discrete",
     )
     require(
         federation.columns is not None and len(federation.shape) == 1 and bool(federation.features),
@@ -285,7 +311,14 @@ def _model(
     return network(experiment, federation, mine, run)
 
 
-def _same(store: ResultStore, run: str, fold: int, site: str, rows: np.ndarray, judged: Rows) -> None:
+def _scored(predictor: Floats, judged: Rows) -> Floats:
+    """What a run stores of a prediction: a probability of one of two classes, or a risk."""
+    if judged.time is None:
+        return np.asarray(special.expit(predictor), np.float64)
+    return predictor if judged.periods is None else log_cumulative(predictor)[:, -1]
+
+
+def _same(store: ResultStore, run: str, fold: int, site: str, rows: np.ndarray, score: Floats) -> None:
     """That scores stored with the run are this model's, so that what is validated is what was judged."""
     if "predictions" not in store.manifest(run)["rows"]:
         return
@@ -293,7 +326,6 @@ def _same(store: ResultStore, run: str, fold: int, site: str, rows: np.ndarray, 
     whose = zip(stored["replica"], stored["client"], strict=True)
     mine = [i for i, one in enumerate(whose) if one == (fold, site)]
     known = {stored["row"][i]: stored["score"][i] for i in mine}
-    score = special.expit(judged.lp) if judged.time is None else judged.lp
     risks = zip(rows.tolist(), score.tolist(), strict=True)
     worst = max(
         (abs(risk - known[row]) / (1 + abs(risk)) for row, risk in risks if row in known), default=0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,23 @@ from fedsim.validation.logistic import Floats
 if TYPE_CHECKING:
     from fedsim.run.subgroups import Groups
 
-Scorer = Callable[[Floats], Floats]  # prepared rows [n, F] -> linear predictors [n]
+Scorer = Callable[[Floats], Floats]  # prepared rows [n, F] -> predictors [n, ...], see `Rows.predictor`
+
+
+class Periods(NamedTuple):
+    """Rows in the intervals of a discrete-time model, up to the horizon.
+
+    logits: [n, m], of the frozen model's hazards. survived, failed: bool[n, m], intervals that a row has
+    lived through, and the one in which it had its event, by the rule of the task's loss.
+    """
+
+    logits: Floats
+    survived: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+
+    def of(self, mine: NDArray[np.int64]) -> Periods:
+        """Some of the rows."""
+        return Periods(self.logits[mine], self.survived[mine], self.failed[mine])
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,7 @@ class Rows:
     raw: [n, F] as recorded, NaN where missing; x: [n, F] as they enter the model; y: [n], 0 or 1; lp: [n],
     the frozen model's logits; patient: [n], whose each row is, or None where each is a patient of its own.
     time: [n], of the event (y is 1) or of censoring, and lp is a log relative risk; None: y has two classes.
+    periods: of a discrete-time model, and lp is the logarithm of the cumulative hazard at the horizon.
     """
 
     name: str
@@ -33,11 +50,12 @@ class Rows:
     lp: Floats
     patient: NDArray[Any] | None = None
     time: Floats | None = None
+    periods: Periods | None = None
 
     @property
     def predictor(self) -> Floats:
-        """What updates change, [n, ...], as `Frozen.score` gives it."""
-        return self.lp
+        """What updates change, as `Frozen.score` gives it: lp [n], or logits of hazards [n, m]."""
+        return self.lp if self.periods is None else self.periods.logits
 
     @property
     def least(self) -> int:
@@ -46,14 +64,21 @@ class Rows:
         return min(events, self.y.size - events)
 
     def until(self, horizon: float) -> Rows:
-        """The same, whose follow-up ends at the horizon."""
+        """The same, whose follow-up ends at the horizon. Events at the horizon itself are events by then, but
+        not in intervals, which end before their last moment."""
         assert self.time is not None
-        return replace(self, y=self.y * (self.time <= horizon), time=np.minimum(self.time, horizon))
+        early = self.time <= horizon if self.periods is None else self.periods.failed.any(axis=1)
+        return replace(self, y=self.y * early, time=np.minimum(self.time, horizon))
 
     def of(self, mine: NDArray[np.int64]) -> Rows:
         """Some of the rows."""
         patient, time = (None if x is None else x[mine] for x in (self.patient, self.time))
-        return Rows(self.name, self.raw[mine], self.x[mine], self.y[mine], self.lp[mine], patient, time)
+        periods = None if self.periods is None else self.periods.of(mine)
+        some = (self.raw[mine], self.x[mine], self.y[mine], self.lp[mine])
+        return Rows(self.name, *some, patient, time, periods)
+
+
+Refine = Callable[[Rows, float], Scorer]
 
 
 @dataclass(frozen=True)
@@ -69,11 +94,13 @@ class Frozen:
     """A stored model that is not changed any more, where it came from, and the site outside.
 
     coefficients: of a linear model on the scale of the input, [F], else None; scale: [F], from input to `x`.
-    score: x [n, F] -> logits [n].
+    score: x [n, F] -> predictors: logits [n], log relative risks [n], or logits of hazards [n, m].
+    ends: [m + 1], of a discrete-time model's intervals, from 0 to the plan's horizon; None of others.
     outcome: the label's name. unknown: column -> rows at the site with a category that no region has.
     groups: column -> the subgroups of the site's rows by it.
     represent: x [n, F] -> what a network's head reads, [n, D]; None where there is none.
-    refine: (x, y, ridge) -> the scorer after all parameters were fitted to these rows; None if linear.
+    refine: (rows, ridge) -> the scorer after all parameters were fitted to these rows; None if linear.
+    refine_head: the same of the last layer alone; None where `represent` serves, or there is one layer.
     """
 
     run: str
@@ -88,7 +115,9 @@ class Frozen:
     unknown: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Groups] = field(default_factory=dict)
     represent: Scorer | None = None
-    refine: Callable[[Floats, Floats, float], Scorer] | None = None
+    refine: Refine | None = None
+    refine_head: Refine | None = None
+    ends: Floats | None = None
 
 
 def folds_of(rows: Rows, folds: int, rng: np.random.Generator) -> NDArray[np.int64]:

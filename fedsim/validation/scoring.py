@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,24 +14,40 @@ from scipy import optimize
 
 from fedsim import tasks
 from fedsim.base import require
-from fedsim.config import Experiment
+from fedsim.config import Experiment, SurvivalDiscrete
 from fedsim.data.federation import Federation
-from fedsim.model import Model, Spec, Task
+from fedsim.model import Model, Spec, Task, Tree
 from fedsim.simulate.worker import named
+from fedsim.tasks.survival_discrete import intervals, last_layer
 from fedsim.validation.logistic import Floats
-from fedsim.validation.rows import Scorer
+from fedsim.validation.rows import Periods, Refine, Rows, Scorer
 
 _SLICE = 4096  # rows scored at a time
 _STEPS = 500  # of L-BFGS at most
 
 
 class Network(NamedTuple):
-    """score, represent, refine: as in `rows.Frozen`; weights: [F] of a linear model on prepared rows."""
+    """score, represent, refine, refine_head: as in `rows.Frozen`; weights: [F] of a linear model on prepared
+    rows, whose effects are the same at all times."""
 
     score: Scorer
     weights: Floats | None
     represent: Scorer | None = None
-    refine: Any = None
+    refine: Refine | None = None
+    refine_head: Refine | None = None
+
+    def until(self, m: int) -> Network:
+        """A discrete-time model's first m intervals."""
+
+        def cut(score: Scorer) -> Scorer:
+            return lambda x: score(x)[:, :m]
+
+        def refined(refine: Refine | None) -> Refine | None:
+            return None if refine is None else lambda rows, ridge: cut(refine(rows, ridge))
+
+        return self._replace(
+            score=cut(self.score), refine=refined(self.refine), refine_head=refined(self.refine_head)
+        )
 
 
 def network(
@@ -47,6 +64,8 @@ def network(
         experiment.numerics.dtype,
     )
     model = _filled(task, arrays, run, experiment)
+    if isinstance(experiment.task, SurvivalDiscrete):
+        return _in_intervals(experiment.task, task, model, experiment.numerics.dtype)
     if task.coefficients is not None:
         weights, intercept = (
             np.zeros(()) if part is None else np.asarray(part, np.float64)  # Cox's is in the baseline
@@ -64,7 +83,37 @@ def network(
         def represent(x: Floats) -> Floats:
             return _in_slices(lambda piece: read(model, piece), x, experiment.numerics.dtype)
 
-    return Network(made.scorer(model), None, represent, lambda x, y, ridge: made.refined(model, x, y, ridge))
+    return Network(made.scorer(model), None, represent, lambda rows, ridge: made.refined(model, rows, ridge))
+
+
+def _in_intervals(cfg: SurvivalDiscrete, task: Task, model: Model, dtype: str) -> Network:
+    made = _Fitted(task, dtype, True)
+
+    def refine(rows: Rows, ridge: float) -> Scorer:
+        return made.refined(model, rows, ridge)
+
+    def refine_head(rows: Rows, ridge: float) -> Scorer:
+        return made.refined(model, rows, ridge, last_layer(model.params))
+
+    if task.coefficients is None:
+        return Network(made.scorer(model), None, refine=refine, refine_head=refine_head)
+    weights, baseline = (np.asarray(part, np.float64) for part in task.coefficients(model))
+    columns = weights.reshape(len(weights), -1)  # one for all intervals, or one for each
+    linear = Network(lambda x: x @ columns + baseline, weights if cfg.proportional else None)
+    return linear if cfg.proportional else linear._replace(refine=refine)
+
+
+def periods_of(cfg: SurvivalDiscrete, time: Floats, y: Floats, logits: Floats) -> Periods:
+    """Rows in the first intervals, as many as logits [n, m] has: as the task's loss counts them."""
+    found = _in_slices(lambda rows: _counted(cfg, rows), np.column_stack([time, y]), "float32") > 0
+    m = logits.shape[1]
+    return Periods(logits, found[:, :m], found[:, cfg.bins :][:, :m])
+
+
+@partial(jax.jit, static_argnums=0)
+def _counted(cfg: SurvivalDiscrete, rows: jax.Array) -> jax.Array:
+    """1 for intervals that were survived and, behind these, failed [n, 2 bins]; of times, events [n, 2]."""
+    return jnp.concatenate(intervals(cfg, rows[:, 0], rows[:, 1] > 0), axis=1).astype(jnp.float32)
 
 
 def _filled(task: Task, arrays: dict[str, np.ndarray], run: str, experiment: Experiment) -> Model:
@@ -86,7 +135,7 @@ def _filled(task: Task, arrays: dict[str, np.ndarray], run: str, experiment: Exp
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A network's logits, or (timed) log relative risks, and all its parameters fitted again."""
+    """A network's logits, of hazards too, or (timed) log relative risks; and its parameters fitted again."""
 
     task: Task
     dtype: str
@@ -96,23 +145,28 @@ class _Fitted:
         run = jax.jit(self._logits)
         return lambda x: _in_slices(lambda piece: run(model, piece), x, self.dtype)
 
-    def refined(self, model: Model, x: Floats, y: Floats, ridge: float) -> Scorer:
+    def refined(self, model: Model, rows: Rows, ridge: float, moving: Tree | None = None) -> Scorer:
         """Minimise the sum of losses + ridge / 2 |parameters - frozen ones|^2 by L-BFGS from the frozen ones.
 
-        In evaluation mode: no dropout, and batch statistics stay.
+        In evaluation mode: no dropout, and batch statistics stay. moving: 1 for parameters that are fitted,
+        0 for those that stay; None: all are.
         """
         start, unravel = ravel_pytree(model.params)
-        rows = {
-            "x": jnp.asarray(x, self.dtype),
-            "y": jnp.asarray(y, jnp.int32),
-            "mask": jnp.ones(y.size, bool),
+        moves = jnp.ones_like(start) if moving is None else ravel_pytree(moving)[0]
+        batch = {
+            "x": jnp.asarray(rows.x, self.dtype),
+            "y": jnp.asarray(rows.y, jnp.int32),
+            "mask": jnp.ones(rows.y.size, bool),
         }
+        if rows.time is not None:
+            batch["time"] = jnp.asarray(rows.time, jnp.float32)
 
         @jax.jit
         def value(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
             def total(flat: jax.Array) -> jax.Array:
-                losses, _ = self.task.loss(Model(unravel(flat), model.state), rows, None)
-                return losses.sum() + 0.5 * ridge * jnp.sum(jnp.square(flat - start))
+                moved = start + moves * (flat - start)
+                losses, _ = self.task.loss(Model(unravel(moved), model.state), batch, None)
+                return losses.sum() + 0.5 * ridge * jnp.sum(jnp.square(moved - start))
 
             return jax.value_and_grad(total)(flat)
 
@@ -126,6 +180,8 @@ class _Fitted:
         return self.scorer(Model(unravel(jnp.asarray(end.x, start.dtype)), model.state))
 
     def _logits(self, model: Model, x: jax.Array) -> jax.Array:
+        if self.task.hazards is not None:
+            return self.task.hazards(model, {"x": x})
         p = self.task.predict(model, {"x": x})
         if self.timed:
             return p

@@ -13,6 +13,7 @@ from fedsim.config.validation import ValidationPlan
 from fedsim.data.rng import generator
 from fedsim.validation import adapting_times, differences, measures, subgroups
 from fedsim.validation.adapting import FEWEST
+from fedsim.validation.discrete import discrete
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
 from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
@@ -38,7 +39,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     site = frozen.site.until(horizon)
     assert site.time is not None
     events = int(site.y.sum())
-    model = proportional(frozen)
+    model: OverTime = proportional(frozen) if frozen.ends is None else discrete(frozen)
     _check(frozen, model, plan, events)
     model.check(site)
     fitted = [model.fit(name, site) for name in plan.updates]
@@ -79,11 +80,17 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         subgroups=apart,
         adaptation=adapting_times.adaptations(frozen, plan, model) if plan.adapt else [],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, site, plan, events) + few,
+        warnings=_warnings(frozen, site, plan, events, fitted[-1]) + few,
     )
 
 
 def _check(frozen: Frozen, model: OverTime, plan: ValidationPlan, events: int) -> None:
+    other = {"baseline", "intercept"} - {model.least}
+    require(
+        not other & {*plan.updates},
+        f"run {frozen.run} has {model.least} for its smallest update, and not {', '.join(other)}; plan "
+        f"updates=[keep,{model.least},slope]",
+    )
     require(
         "refit" not in plan.updates or frozen.coefficients is not None,
         f"run {frozen.run} stores {model.unfit}; plan updates=[keep,{model.least},slope]",
@@ -95,16 +102,17 @@ def _check(frozen: Frozen, model: OverTime, plan: ValidationPlan, events: int) -
     )
 
 
-def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int) -> list[str]:
+def _warnings(frozen: Frozen, site: Rows, plan: ValidationPlan, events: int, largest: Updated) -> list[str]:
     found = []
     if events < ENOUGH:
         found.append(
             f"{site.name} has {events} events by {plan.horizon:g}; below {ENOUGH}, intervals are wide and "
             "the closed test sees large differences only"
         )
-    if "refit" in plan.updates and events < PER_COEFFICIENT * site.x.shape[1]:
+    coefficients = largest.parameters - 1  # beside the one number of the smallest update
+    if largest.name == "refit" and events < PER_COEFFICIENT * coefficients:
         found.append(
-            f"refit estimates {site.x.shape[1]} coefficients from {events} events; below {PER_COEFFICIENT} "
+            f"refit estimates {coefficients} coefficients from {events} events; below {PER_COEFFICIENT} "
             "for each they are unstable, and the test against refit is approximate"
         )
     found += of_patients(site)

@@ -154,20 +154,21 @@ def estimates(
         return []
     change, kept = update.fit.coefficients, update.fit.kept
     error = np.sqrt(np.maximum(np.diag(update.fit.covariance), 0.0))
-    rows = [_estimate("intercept", 0.0, change[0], error[0], kept[0])]
+    rows = [estimate("intercept", 0.0, change[0], error[0], kept[0])]
     if update.name == "slope":
-        rows.append(_estimate("slope", 1.0, 1.0 + change[1], error[1], kept[1]))
+        rows.append(estimate("slope", 1.0, 1.0 + change[1], error[1], kept[1]))
     elif update.name == "refit":
         rows += [
-            _estimate(name, old, old + change[1 + i] * scale[i], error[1 + i] * scale[i], kept[1 + i])
+            estimate(name, old, old + change[1 + i] * scale[i], error[1 + i] * scale[i], kept[1 + i])
             for i, (name, old) in enumerate(zip(names, frozen.tolist(), strict=True))
         ]
     return rows
 
 
-def _estimate(
+def estimate(
     term: str, frozen: float, value: float, error: float, kept: np.bool_ | NDArray[np.bool_]
 ) -> dict[str, object]:
+    """One row of `estimates`. error: standard; kept: whether the site's rows determine the value."""
     known = bool(kept) and error > 0
     low, high = (float(value - Z * error), float(value + Z * error)) if known else (None, None)
     return {

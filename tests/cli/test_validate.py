@@ -255,7 +255,6 @@ def test_data_that_changed_since_are_refused(said, trained, tmp_path):
         ("algorithm=local", "stores no single model"),
         ("data.preprocess.scope=client", "data.preprocess.scope=client"),
         ("data.weight=age", "weights its rows"),
-        ("data.time=age task=survival_discrete task.horizon=80", "whose hazard is known at its own horizon"),
         ("data.time=age task=cox", "set horizon=..., in their unit"),
     ],
 )
@@ -291,19 +290,6 @@ def test_a_model_that_was_changed_is_not_judged(said, trained, tmp_path):
         manifest.write_text(kept)
 
 
-def followed(path, hospitals, *, n=150, seed=0, shift=0.0):
-    """Patients with days of follow-up as a CSV file."""
-    rng = np.random.default_rng(seed)
-    lines = ["hospital,age,ef,days,died"]
-    for hospital in hospitals:
-        for _ in range(n):
-            age, ef = rng.normal(70, 8), rng.normal(40, 10)
-            dies = rng.exponential() * 400 / np.exp(0.06 * (age - 70) - 0.04 * (ef - 40) + shift)
-            days, died = min(dies, left := rng.uniform(200, 900)), int(dies <= left)
-            lines.append(f"{hospital},{age:.2f},{ef:.2f},{np.ceil(days):.0f},{died}")
-    path.write_text("\n".join(lines) + "\n")
-
-
 COX = (
     "run data=table data.path=days.csv data.client=hospital data.label=died data.time=days task=cox "
     "optimizer.batch_size=0 optimizer.step_size=0.3 rounds=10 split.test=0.3 data.external=Karolinska "
@@ -313,7 +299,7 @@ COX = (
 
 def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_path):
     here, _, store = trained
-    followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
+    made.followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
     before = set(store.ids())
     assert main(COX.split()) == 0
     (run,) = set(store.ids()) - before
@@ -350,7 +336,7 @@ def test_times_to_an_event_are_judged_as_the_run_judges_them(said, trained, tmp_
 @pytest.mark.long
 def test_a_network_of_times_is_recalibrated(said, trained, tmp_path):
     here, _, store = trained
-    followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
+    made.followed(here / "days.csv", ["Halland", "Kronoberg", "Karolinska"])
     before = set(store.ids())
     assert main([*COX.split(), "task.hidden=[4]"]) == 0
     (run,) = set(store.ids()) - before
