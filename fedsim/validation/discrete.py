@@ -67,6 +67,7 @@ class Discrete:
 
 
 def discrete(frozen: Frozen) -> Discrete:
+    """With the baseline that its coefficients have, if it is linear."""
     assert frozen.ends is not None
     origin = np.zeros((1, len(frozen.features)), np.float64)
     return Discrete(frozen.ends, None if frozen.coefficients is None else frozen.score(origin)[0])
