@@ -73,7 +73,11 @@ def test_a_plan_that_was_changed_is_refused(tmp_path, change, said):
         ({"groups": {"age": [65, 60]}}, "groups.age must be rising numbers"),
         ({"horizon": 0.0, **TIMED}, "horizon must be in"),
         (
-            {"horizon": 1.0, **TIMED, "updates": ("keep", "intercept")},
+            {"horizon": 1.0, **TIMED, "updates": ("keep", "baseline", "intercept")},
+            "updates must be of keep, intercept, slope",
+        ),
+        (
+            {"horizon": 1.0, **TIMED, "updates": ("keep", "slope", "baseline")},
             "updates must be of keep, baseline, slope",
         ),
         ({"horizon": 1.0, **TIMED, "metrics": ("auroc",)}, "metrics must be of c_index"),

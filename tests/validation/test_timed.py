@@ -104,6 +104,8 @@ def test_a_network_is_not_refitted_and_separation_makes_no_choice():
     site = made.timed("S", 300, 5)
     with pytest.raises(RequestError, match="stores a network"):
         protocol.evaluate(frozen(site, coefficients=None), plan())
+    with pytest.raises(RequestError, match="has baseline for its smallest update, and not intercept"):
+        protocol.evaluate(frozen(site), plan(updates=("keep", "intercept")))
     ranks = {"metrics": ("c_index",), "thresholds": ()}
     found = protocol.evaluate(frozen(site, coefficients=None), plan(updates=TIMED_ORDER[:3], **ranks))
     assert found.choice.update in TIMED_ORDER[:3]
