@@ -124,10 +124,11 @@ def _write(options: Options, store: ResultStore, attempts: Attempts, values: dic
     plan = build(ValidationPlan, {**values, **fixed})
     if about.timed:
         _check_timed(plan, about)
+    kind = "" if about.ends is None else " or effects of each interval (task.proportional=false)"
     require(
         about.linear or "refit" not in plan.updates,
-        f"run {options.run} stores a network, whose weights have no likelihood-ratio test; leave refit out "
-        "of updates",
+        f"run {options.run} stores a network{kind}, whose weights have no likelihood-ratio test; leave refit "
+        "out of updates",
     )
     subgroups.check(plan.groups, about.federation, "groups")
     require(not (about.inside and options.table), f"{options.site} lies in the run's data; leave --table out")

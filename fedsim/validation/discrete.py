@@ -28,7 +28,7 @@ class Discrete:
     baseline: Floats | None
     least: Update = "intercept"
     parted: str = "a combination of features parts intervals with an event from those lived through"
-    unfit: str = "a network, whose weights have no likelihood-ratio test, or effects of each interval"
+    unfit: str = "a network or effects of each interval, whose weights have no likelihood-ratio test"
 
     def check(self, site: Rows) -> None:
         """Every site with events has updates."""

@@ -100,7 +100,9 @@ def test_subgroups_few_events_and_other_updates():
         protocol.evaluate(frozen(few), plan())
     with pytest.raises(RequestError, match=r"intercept for its smallest update, and not baseline"):
         protocol.evaluate(frozen(site), plan(updates=TIMED_ORDER))
-    with pytest.raises(RequestError, match=r"or effects of each interval; plan updates=\[keep,intercept"):
+    with pytest.raises(
+        RequestError, match=r"or effects of each interval, whose .*; plan updates=\[keep,intercept"
+    ):
         protocol.evaluate(frozen(site, coefficients=None), plan())
 
 
