@@ -107,11 +107,20 @@ def program_structure(lane: Lane, federation: Federation, platform: str) -> tupl
         )
         rounds = max(first.tune.rounds or (first.rounds,))
         participations = rounds * world.mean_size(first.world, clients) / clients
-        found = traits(made, participations, everyone)
-        if isinstance(first.privacy, RecordPrivacy):
-            found = found._replace(answers=answers(made))
-        _KNOWN[key] = made, found
+        _KNOWN[key] = made, _traced(made, participations, everyone)
     return _KNOWN[key]
+
+
+def _traced(s: Structure, participations: float, everyone: bool) -> Traits:
+    """Its traits. Federations of other sizes that have a structure in common have them in common."""
+    about = [str(s.spec), str(s.widths), repr(s.generate), jax.config.read("jax_enable_x64")]
+    key = digest([s.experiment, *about, participations, everyone])
+    if key not in _TRAITS:
+        found = traits(s, participations, everyone)
+        if isinstance(s.experiment.privacy, RecordPrivacy):
+            found = found._replace(answers=answers(s))
+        _TRAITS[key] = found
+    return _TRAITS[key]
 
 
 def check_classes(e: Experiment, federation: Federation) -> None:
@@ -162,6 +171,7 @@ _TIMES: dict[tuple[int, int], tuple[tuple[float, ...], Any]] = {}
 
 # Found by tracing, so each is found once.
 _KNOWN: dict[str, tuple[Structure, Traits]] = {}
+_TRAITS: dict[str, Traits] = {}
 
 
 def build(federation: Federation, lanes: Sequence[Lane], platform: str, start: Any) -> Engine:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from fedsim import algorithms, local, tasks, topology, trees, world
 from fedsim.algorithms import Algorithm
 from fedsim.attack import ATTACKS
-from fedsim.base import require
+from fedsim.base import digest, require
 from fedsim.config import Experiment, SecureSum
 from fedsim.model import Spec, Task
 from fedsim.simulate.packing import Widths
@@ -66,8 +66,7 @@ def widths(
     of too many clients.
     """
     tuning = _TUNING["cpu" if platform == "cpu" else "gpu"]
-    task = tasks.build(experiment.task, spec, experiment.numerics.dtype)
-    parameters = trees.nbytes(jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0))))
+    task, parameters = _task_of(experiment, spec)
     algorithm = algorithm_of(experiment, task)
     aggregate = algorithm.aggregate
     graph = isinstance(aggregate, algorithms.Exchange)
@@ -162,6 +161,20 @@ def widths(
         clients=clients if graph else 0,
         degree=topology.degree(experiment.topology, clients) if graph else 0,
     )
+
+
+def _task_of(experiment: Experiment, spec: Spec) -> tuple[Task, int]:
+    """The task, and the bytes of its model: found by tracing, so each is found once."""
+    cfg, dtype = experiment.task, experiment.numerics.dtype
+    key = digest([cfg, str(spec), dtype, jax.config.read("jax_enable_x64")])
+    if key not in _TASKS:
+        task = tasks.build(cfg, spec, dtype)
+        start = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
+        _TASKS[key] = task, trees.nbytes(start)
+    return _TASKS[key]
+
+
+_TASKS: dict[str, tuple[Task, int]] = {}
 
 
 def check_rule(experiment: Experiment, clients: int) -> None:
