@@ -31,7 +31,11 @@ class Message(NamedTuple):
 
 
 def scaffold(oracle: Oracle, optimizer: Optimizer, cfg: Scaffold) -> Algorithm:
-    """Build SCAFFOLD; a client's memory is its control variate c_i."""
+    """Build SCAFFOLD; a client's memory is its control variate c_i.
+
+    Controls of all clients count the same (line 17), so that where nothing moves the plain mean of clients'
+    gradients is 0: its optimum is that of their objectives' plain mean, whatever `weighting` says of models.
+    """
 
     def client_update(start: Server, memory: Tree, batches: Batches, key: Key) -> tuple[Message, Tree]:
         x, control = start.model, start.control
