@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from fedsim.validation import measures
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Value
 from fedsim.validation.rows import Frozen, Rows
-from fedsim.validation.updates import Choice
+from fedsim.validation.updates import Choice, Updated
 
 ENOUGH = 100  # events, and as many without, for a validation (Collins et al., Statistics in Medicine 2016)
 
@@ -80,6 +81,16 @@ def of_rows(frozen: Frozen) -> list[str]:
             "they count as its reference level"
         )
     return found
+
+
+def of_folds(fitted: Sequence[Updated], crossed: Mapping[str, Floats | None]) -> list[str]:
+    """A warning for each update that can be fitted to the site and not without one of its folds."""
+    return [
+        f"{update.name} has no maximum of the likelihood without one fold of the patients, so that it is not "
+        "judged; the site has too few for it"
+        for update in fitted[1:]
+        if crossed[update.name] is None and not update.separated
+    ]
 
 
 def of_patients(site: Rows) -> list[str]:

@@ -16,7 +16,7 @@ from fedsim.validation import adapting, case_mix, differences, measures, subgrou
 from fedsim.validation.adapting import FEWEST
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
+from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_folds, of_patients, of_rows, of_tests
 from fedsim.validation.rows import Frozen, Rows, folds_of
 from fedsim.validation.subgroups import TREAT_ALL
 from fedsim.validation.updates import Choice, Updated, choose, estimates, fit_update
@@ -45,12 +45,6 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
     for update in fitted[1:]:
         crossed[update.name] = _crossed(update, site, plan)
     lps = {"keep": site.lp, **crossed}
-    unstable = [
-        f"{update.name} has no maximum of the likelihood without one fold of the patients, so that it is not "
-        "judged; the site has too few for it"
-        for update in fitted[1:]
-        if crossed[update.name] is None and not update.separated
-    ]
     scale, frozen_coefficients = frozen.scale, frozen.coefficients
     told: list[Row] = []
     for update in fitted[1:]:
@@ -75,7 +69,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         subgroups=apart,
         adaptation=adapting.adaptations(frozen, plan) if plan.adapt else [],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, plan, events) + unstable + few,
+        warnings=_warnings(frozen, plan, events) + of_folds(fitted, crossed) + few,
     )
 
 

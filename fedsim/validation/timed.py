@@ -16,7 +16,7 @@ from fedsim.validation.adapting import FEWEST
 from fedsim.validation.discrete import discrete
 from fedsim.validation.logistic import Floats
 from fedsim.validation.measures import Bootstrap, Value
-from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_patients, of_rows, of_tests
+from fedsim.validation.outcome import ENOUGH, Judged, Outcome, Row, of_folds, of_patients, of_rows, of_tests
 from fedsim.validation.over_time import OverTime
 from fedsim.validation.proportional import proportional
 from fedsim.validation.rows import Frozen, Rows, folds_of
@@ -80,7 +80,7 @@ def evaluate(frozen: Frozen, plan: ValidationPlan) -> Outcome:
         subgroups=apart,
         adaptation=adapting_times.adaptations(frozen, plan, model) if plan.adapt else [],
         unknown=dict(frozen.unknown),
-        warnings=_warnings(frozen, site, plan, events, fitted[-1]) + few,
+        warnings=_warnings(frozen, site, plan, events, fitted[-1]) + of_folds(fitted, crossed) + few,
     )
 
 

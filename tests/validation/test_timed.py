@@ -114,3 +114,10 @@ def test_a_network_is_not_refitted_and_separation_makes_no_choice():
     parted = protocol.evaluate(frozen(replace(site, x=x)), plan(**ranks))
     assert parted.choice.update is None and "S: refit has no maximum" in parted.choice.reason
     assert by(parted.metrics, update="refit", metric="c_index")[0]["value"] is None
+    # One patient keeps the maximum finite, and the fold that holds it cannot do without.
+    first = np.flatnonzero(x[:, 0])[np.argmin(site.time[x[:, 0] > 0])]
+    x[first, 0] = 0.0
+    found = protocol.evaluate(frozen(replace(site, x=x)), plan(**ranks))
+    assert found.choice.update is not None and by(found.updates, update="refit")
+    assert by(found.metrics, update="refit", metric="c_index")[0]["value"] is None
+    assert any("refit has no maximum of the likelihood without one fold" in said for said in found.warnings)
