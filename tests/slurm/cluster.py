@@ -216,8 +216,8 @@ def _settings(root: Path, nodes: list[str], cpus: int, grace: int, ports: list[i
         "SchedulerParameters": "sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0",
         "EnforcePartLimits": "ALL",  # what can never run is refused at once
         "ReturnToService": 2,
-        "SlurmdTimeout": 6,
-        "KillWait": 20,
+        "SlurmdTimeout": 15,
+        "KillWait": 40,
         "CompleteWait": 0,
         "MinJobAge": 600,
         "JobRequeue": 1,

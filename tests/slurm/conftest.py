@@ -37,11 +37,12 @@ def running_out(possible, tmp_path_factory):
         warned, unwarned = (
             Place(tmp_path_factory.mktemp(name), dict(apart.environment)) for name in ("warned", "unwarned")
         )
-        unwarned.slow(0.5)
-        unwarned.submit("slurm.tasks=2", "slurm.time=1:00", "slurm.signal_seconds=0")
+        # 200 rounds; to start may take a minute.
+        unwarned.slow(1.0)
+        unwarned.submit("slurm.tasks=2", "slurm.time=2:00", "slurm.signal_seconds=0")
         array = next(iter(apart.jobs())).partition("_")[0]
-        warned.slow(0.5)
-        warned.submit("slurm.tasks=2", "slurm.time=2:00", "slurm.signal_seconds=30")
+        warned.slow(1.0)
+        warned.submit("slurm.tasks=2", "slurm.time=3:00", "slurm.signal_seconds=30")
         yield RunningOut(apart, warned, unwarned, array)
 
 
