@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-from fedsim import resources
+from fedsim import plan, resources
 from fedsim.base import FAILED, SUCCESS, RequestError, build, require, to_dict
 from fedsim.cli import custom, output, requested, tables, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
@@ -68,7 +68,7 @@ def main(options: Options) -> int:
         _show(options.out, files)
         return SUCCESS
     ResultStore(request.store).check_writable()
-    _check_cells([request.cells[run] for run in missing], request.modules)
+    _check_cells(_untried(request, missing, states), request.modules)
     script = slurm.written(files)
     if cfg.executor == "local":
         return _here(options, cfg, script, len(submission.tasks), request)
@@ -117,6 +117,13 @@ def _check_nodes(cfg: SlurmConfig, request: Request) -> None:
             cfg.nodes == 1 or isinstance(executor, RayExecutor),
             f"slurm.nodes={cfg.nodes} needs executor=ray; executor={executor.name} works on one node",
         )
+
+
+def _untried(request: Request, missing: Sequence[str], states: Mapping[str, str]) -> list[Cell]:
+    """The missing cells of which none that shares their compiled program is done."""
+    keys = plan.structure_keys({run: cell.experiment for run, cell in request.cells.items()})
+    tried = {keys[run] for run, state in states.items() if state == "done"}
+    return [request.cells[run] for run in missing if keys[run] not in tried]
 
 
 def _check_cells(cells: Sequence[Cell], modules: tuple[str, ...]) -> None:

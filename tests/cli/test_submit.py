@@ -14,7 +14,15 @@ CHECK_CELLS = submit._check_cells
 
 
 @pytest.fixture
-def slurm(tmp_path, monkeypatch):
+def checked(monkeypatch):
+    """How many cells were looked at before each submission; test_a_cell_that_cannot_be_run_... does look."""
+    counts: list[int] = []
+    monkeypatch.setattr(submit, "_check_cells", lambda cells, modules: counts.append(len(cells)))
+    return counts
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch, checked):
     """Programs on the PATH: name -> the bash that it runs."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -28,8 +36,6 @@ def slurm(tmp_path, monkeypatch):
     program("squeue", "")
     program("sinfo", "printf 'short\\nlong\\n'")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    # In a process of its own; test_a_cell_that_cannot_be_run_is_named_before_anything_is_submitted has it.
-    monkeypatch.setattr(submit, "_check_cells", lambda cells, modules: None)
     return program
 
 
@@ -38,10 +44,11 @@ def folder_of(here):
     return found
 
 
-def test_what_is_missing_is_submitted(fedsim, engine, tiny, here, slurm):
+def test_what_is_missing_is_submitted(fedsim, engine, tiny, here, slurm, checked):
     assert fedsim("sweep tiny algorithm=local").code == 0
     said = fedsim("submit tiny slurm.tasks=2 slurm.partition=short")
     assert said.code == 0, said.err
+    assert checked == [3]  # those of FedAvg: a run of `local` is done, so that it can be run
     first, second = said.out.splitlines()
     assert first == "4 cells: 1 done, 3 missing, 3 to run in 2 tasks"
     folder = folder_of(here)
