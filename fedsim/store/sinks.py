@@ -101,26 +101,29 @@ def mlflow(
     experiment: str,
     runs: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Sequence[Mapping[str, Any]]]],
 ) -> None:
-    """Runs, each (labels, options, rounds), in MLflow's file store `folder`; those that are there stay."""
+    """Runs, each (labels, options, rounds), in MLflow's file store `folder`; those that are there whole stay,
+    and what is left of one whose writing was killed is deleted."""
     # MLflow 3 asks for this before it writes files; a database would need much more to be installed.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=folder.absolute().as_uri())
     known = client.get_experiment_by_name(experiment)
     where = known.experiment_id if known else client.create_experiment(experiment)
-    there = {found.data.tags.get("fedsim.run") for found in client.search_runs([where], max_results=50_000)}
+    there = {f.data.tags.get("fedsim.run"): f.info for f in client.search_runs([where], max_results=50_000)}
     for run, (labels, options, rounds) in runs.items():
-        if run in there:
+        if run in there and there[run].status == "FINISHED":
             continue
-        made = client.create_run(where, run_name=" ".join(map(str, labels.values())) or run).info.run_id
+        if run in there:
+            client.delete_run(there[run].run_id)
+        tags = {f"label.{axis}": str(label) for axis, label in labels.items()} | {"fedsim.run": run}
+        name = " ".join(map(str, labels.values())) or run
+        made = client.create_run(where, tags=tags, run_name=name).info.run_id
         params = [Param(name, str(value)[:500]) for name, value in options.items() if value is not None]
         metrics = [Metric(name, value, step, step) for name, value, step in scalars(rounds)]
         for i in range(0, len(params), 100):  # as many as one call takes
             client.log_batch(made, params=params[i : i + 100])
         for i in range(0, len(metrics), 1000):
             client.log_batch(made, metrics=metrics[i : i + 1000])
-        tags = {f"label.{axis}": label for axis, label in labels.items()} | {"fedsim.run": run}
-        client.log_batch(made, tags=[RunTag(name, str(value)) for name, value in tags.items()])
         client.set_terminated(made)

@@ -123,6 +123,20 @@ def test_mlflow_reads_back_what_was_written_once(tmp_path, monkeypatch):
     history = client.get_metric_history(run.info.run_id, "auroc/test pooled")
     assert [(m.step, m.value) for m in history] == [(1, 0.6), (2, 0.7)]
 
+    # Killed in the middle of one: what is there of it is deleted, and the run is there once.
+    def killed(self: MlflowClient, *some: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    second = {"def": runs["abc"]}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(MlflowClient, "set_terminated", killed)
+        sinks.mlflow(tmp_path / "mlflow", "small", second)
+    sinks.mlflow(tmp_path / "mlflow", "small", runs | second)
+    found = client.search_runs([experiment.experiment_id])
+    assert sorted((f.data.tags["fedsim.run"], f.info.status) for f in found) == [
+        ("abc", "FINISHED"), ("def", "FINISHED"),
+    ]  # fmt: skip
+
 
 def test_without_the_extra_it_is_said_how_to_get_it(fedsim, engine, tiny, monkeypatch):
     assert fedsim("sweep tiny seed=0").code == 0
