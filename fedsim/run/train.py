@@ -15,7 +15,7 @@ from fedsim.base import Interrupted
 from fedsim.simulate.engine import Engine, Handles, Round
 from fedsim.simulate.structure import State
 from fedsim.simulate.worker import named
-from fedsim.store import checkpoint
+from fedsim.store import checkpoint, source
 
 AGAIN = "the same command goes on from there"
 _CALL_SECONDS = 1.0  # training between looks at the clock, the keyboard and the progress bar
@@ -57,12 +57,11 @@ def train(
     states, first = engine.init(), 0
     finite = np.ones(len(engine.lanes), bool)
     found = checkpoint.load(memo.stem, memo.note)
-    if found is not None and found[1]["owner"] == memo.owner and "costs/0" not in found[0]:
-        memo.note("the checkpoint is another version's, without what its clients spent; starting over")
-        found = None
-    if found is not None and found[1]["owner"] == memo.owner and not _fits(engine, states, found[0]):
-        memo.note("the checkpoint is another version's, whose states have other shapes; starting over")
-        found = None
+    if found is not None and found[1]["owner"] == memo.owner:
+        foreign = _foreign(engine, states, *found)
+        if foreign:
+            memo.note(f"the checkpoint is {foreign}; starting over")
+            found = None
     if found is not None and found[1]["owner"] == memo.owner:
         arrays, meta = found
         states, first = _put(engine, states, arrays), int(meta["round"])
@@ -109,8 +108,17 @@ def _save(engine: Engine, states: list[Handles], memo: Memo, rnd: int, finite: n
         arrays |= {f"{t}/{name}": value for name, value in named(state).items()}
     arrays |= {f"slots/{t}": np.concatenate(team.slots) for t, team in enumerate(engine.teams)}
     arrays |= {f"costs/{i}": schedule.saved(rnd) for i, schedule in enumerate(engine.schedules)}
-    meta = {"owner": memo.owner, "round": rnd, "finite": finite.tolist(), "rows": rows}
+    meta = {"owner": memo.owner, "round": rnd, "finite": finite.tolist(), "rows": rows, "source": source()}
     checkpoint.save(memo.stem, arrays, meta)
+
+
+def _foreign(
+    engine: Engine, states: list[Handles], arrays: dict[str, np.ndarray], meta: dict[str, Any]
+) -> str | None:
+    """Why a checkpoint is not gone on from: half a run of one version and half of another is of neither."""
+    if meta.get("source") != source():
+        return "another version's of the code"
+    return None if _fits(engine, states, arrays) else "of states that have other shapes"
 
 
 def _fits(engine: Engine, states: list[Handles], arrays: dict[str, np.ndarray]) -> bool:

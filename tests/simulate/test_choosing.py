@@ -96,15 +96,29 @@ def test_resumed_from_what_the_checkpoint_holds(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_other_shapes_is_left(tmp_path: Path) -> None:
-    """Such as a version of other widths left behind: teams of one lane, say, and then of two."""
+    """Such as another kind of machine left behind: teams of one lane, say, and then of two."""
     _, seen = run(tmp_path, [])
     next(seen)
     next(seen)
     told: list[str] = []
     en = small.engine([lane(), lane(9)])
     *_, (handles, _) = train(en, [3, 5], memo(tmp_path, told), list, lambda rows: None, lambda n: None)
-    assert told == ["the checkpoint is another version's, whose states have other shapes; starting over"]
+    assert told == ["the checkpoint is of states that have other shapes; starting over"]
     small.assert_same_bits(small.by_lane(en, en.fetch(handles))[:1], alone().states)
+
+
+def test_a_checkpoint_of_another_version_of_the_code_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, seen = run(tmp_path, [])
+    next(seen)
+    next(seen)
+    told: list[str] = []
+    monkeypatch.setattr("fedsim.run.train.source", lambda: "0123456789abcdef")
+    en, seen = run(tmp_path, told)
+    *_, (handles, _) = seen
+    assert told == ["the checkpoint is another version's of the code; starting over"]
+    small.assert_same_bits(small.by_lane(en, en.fetch(handles)), alone().states)
 
 
 def test_a_batch_of_rows_estimates_the_loss() -> None:
