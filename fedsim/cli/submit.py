@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import IO, Any
 import yaml
 
 from fedsim import plan, resources
-from fedsim.base import FAILED, SUCCESS, RequestError, build, require, to_dict
+from fedsim.base import FAILED, SUCCESS, FedsimError, RequestError, build, require, to_dict
 from fedsim.cli import custom, output, requested, tables, tasks
 from fedsim.cli.arguments import Options, Parser, add_name, add_quiet
 from fedsim.cli.requested import Request
@@ -133,10 +135,21 @@ def _check_cells(cells: Sequence[Cell], modules: tuple[str, ...]) -> None:
     for cell in cells:
         alike.setdefault(cell.experiment.numerics, []).append(cell)
     for some in alike.values():
-        with ProcessPoolExecutor(1, get_context("spawn"), custom.load, (modules,)) as pool:
-            wrong = pool.submit(_wrong, some).result()
+        with ProcessPoolExecutor(1, get_context("spawn"), _begin, (modules,)) as pool:
+            try:
+                wrong = pool.submit(_wrong, some).result()
+            except BrokenProcessPool as error:
+                raise FedsimError(
+                    "the process that looks at cells before they are submitted was killed, as where there is "
+                    "too little memory; free some, or submit from another machine"
+                ) from error
         if wrong:
             raise RequestError(wrong)
+
+
+def _begin(modules: tuple[str, ...]) -> None:
+    os.environ["JAX_PLATFORMS"] = "cpu"  # a login node's devices are others'
+    custom.load(modules)
 
 
 def _wrong(cells: Sequence[Cell]) -> str | None:

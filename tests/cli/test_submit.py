@@ -174,3 +174,15 @@ def test_a_cell_that_cannot_be_run_is_named_before_anything_is_submitted(
     assert said.code == 2 and "algorithm=fedbn" in said.err and "set task.batch_norm=true" in said.err
     assert said.err.count("\n") == 1 and not (here / "asked").exists()
     assert not (here / "results" / "tiny").exists()
+
+
+def killed(cells):
+    os._exit(9)
+
+
+def test_a_look_that_is_killed_is_said(fedsim, tiny, here, slurm, monkeypatch):
+    monkeypatch.setattr(submit, "_check_cells", CHECK_CELLS)
+    monkeypatch.setattr(submit, "_wrong", killed)
+    said = fedsim("submit tiny")
+    assert said.code == 1 and "looks at cells before they are submitted was killed" in said.err
+    assert said.err.count("\n") == 1 and not (here / "asked").exists()

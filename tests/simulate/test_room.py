@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedsim.simulate import worker
+from fedsim.simulate import build, worker
+from fedsim.simulate.traits import traits
 from tests.simulate import small
 
 SMALLER, LARGER = (9, 5, 17, 1, 8, 13), (10, 4, 18, 2, 9, 12)
@@ -34,6 +35,24 @@ def test_other_rows_of_about_as_many_share_programs(algorithm: str) -> None:
     second.scores()
     assert first.engine.federation.rows != second.engine.federation.rows
     assert before > 0 and len(worker.COMPILED) == before
+
+
+def test_what_tracing_finds_is_shared_where_structures_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[object] = []
+
+    def counted(*asked: Any) -> Any:
+        traced.append(asked[0])
+        return traits(*asked)
+
+    for known in ("_KNOWN", "_TRAITS"):
+        monkeypatch.setattr(build, known, {})
+    monkeypatch.setattr(build, "traits", counted)
+    for sizes in (SMALLER, LARGER):
+        fed = small.federation.__wrapped__(sizes, seed=sum(sizes))
+        small.engine([small.lane(small.experiment(), fed)], fed)
+    assert len(build._KNOWN) == 2 and len(traced) == 1
+    small.engine([small.lane(small.experiment(algorithm="scaffold"))])
+    assert len(traced) == 2
 
 
 @pytest.mark.parametrize("algorithm", ["fedavg", "pooled"])
