@@ -125,7 +125,7 @@ def run_experiments(
 
 def check_experiments(cells: Sequence[Cell]) -> None:
     """See that the options of every cell fit together, and its data: each structure is traced, in this
-    process and for its CPU, and nothing is compiled or stored.
+    process and for its devices, and nothing is compiled or stored.
 
     Raises:
       RequestError: one cannot be run, with the labels of its cell. What only the split of another seed than
