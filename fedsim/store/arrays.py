@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,16 +68,9 @@ def write(
       KeyError: a dtype that safetensors does not have.
     """
     values = {name: _little(value) for name, value in arrays.items()}
-    # Wide types first, so that every array is aligned when the file is read in one piece.
-    order = sorted(values, key=lambda name: (-values[name].dtype.itemsize, name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    begin = 0
-    for name in order:
-        end = begin + values[name].nbytes
-        code = _code(values[name].dtype)
-        header[name] = {"dtype": code, "shape": list(values[name].shape), "data_offsets": [begin, end]}
-        begin = end
-    text = json.dumps(header, separators=(",", ":")).encode()
+    order, said = _laid_out(tuple((name, value.dtype, value.shape) for name, value in values.items()))
+    about = json.dumps({"__metadata__": dict(metadata)}, separators=(",", ":"))
+    text = f"{about[:-1]}{said}}}".encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -86,6 +79,20 @@ def write(
         if sync:
             file.flush()
             os.fsync(file.fileno())
+
+
+@functools.lru_cache(256)  # as above
+def _laid_out(arrays: tuple[tuple[str, np.dtype, tuple[int, ...]], ...]) -> tuple[list[str], str]:
+    """The order of arrays in a file, and what its header says of them, each with a comma in front."""
+    # Wide types first, so that every array is aligned when the file is read in one piece.
+    order = sorted(arrays, key=lambda array: (-array[1].itemsize, array[0]))
+    begin, said = 0, []
+    for name, dtype, shape in order:
+        end = begin + math.prod(shape) * dtype.itemsize
+        about = {"dtype": _code(dtype), "shape": shape, "data_offsets": [begin, end]}
+        said.append(f",{json.dumps(name)}:{json.dumps(about, separators=(',', ':'))}")
+        begin = end
+    return [name for name, _, _ in order], "".join(said)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

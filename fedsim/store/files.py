@@ -3,10 +3,9 @@ table and model.safetensors."""
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,11 +56,13 @@ def fill(
     folder: Path, run_id: str, result: RunResult, source: str
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Write a run's files into `folder`; its manifest and its tables. Raises OSError."""
-    experiment = identity.plain(result.experiment)
-    _write(folder / "config.yaml", _yaml(experiment))
-    tables = {name: _table(columns) for name in TABLES if (columns := getattr(result, name)) is not None}
-    for name, table in tables.items():
-        _write(folder / f"{name}.parquet", _parquet(table))
+    from fedsim.store.columns import table
+
+    experiment, text = _told(result.experiment)
+    _write(folder / "config.yaml", text)
+    tables = {name: table(columns) for name in TABLES if (columns := getattr(result, name)) is not None}
+    for name, rows in tables.items():
+        _write(folder / f"{name}.parquet", _parquet(rows))
     if result.model is not None:
         arrays.write(folder / "model.safetensors", result.model, {"run": run_id})
     manifest: dict[str, Any] = identity.plain(
@@ -73,7 +74,7 @@ def fill(
             "error": result.error,
             "cell": result.cell,
             "experiment": None,
-            "rows": {name: table.num_rows for name, table in tables.items()},
+            "rows": {name: rows.num_rows for name, rows in tables.items()},
             "model_sha256": None if result.model is None else arrays.sha256(result.model),
             "source": source,
             "modules": custom.behind(result.experiment),
@@ -93,27 +94,29 @@ def _write(path: Path, data: Any) -> None:
         file.write(data)
 
 
-def _yaml(values: dict[str, Any]) -> bytes:
-    """As YAML, entry by entry: a sweep's runs share most of theirs."""
-    return b"".join(_entry(json.dumps(entry)) for entry in values.items())
+def _told(experiment: config.Experiment) -> tuple[dict[str, Any], bytes]:
+    """An experiment in plain data, not to be changed, and as YAML; what runs of a sweep share only once."""
+    told = [_part(f.name, getattr(experiment, f.name)) for f in fields(experiment)]
+    return {name: plain for name, plain, _ in told}, b"".join(text for *_, text in told)
 
 
-@functools.lru_cache(4096)
-def _entry(text: str) -> bytes:
-    import yaml
+def _part(name: str, value: Any) -> tuple[str, Any, bytes]:
+    key = name, id(value)
+    if key not in _PARTS:
+        import yaml
 
-    name, value = json.loads(text)
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump({name: value}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
+        if len(_PARTS) >= _MOST_PARTS:
+            _PARTS.clear()
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        plain = identity.plain(value)
+        text = yaml.dump({name: plain}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
+        _PARTS[key] = value, (name, plain, text)
+    return _PARTS[key][1]
 
 
-def _table(columns: Mapping[str, Any]) -> pa.Table:
-    """An Arrow table whose undefined numbers are null."""
-    import pyarrow as pa
-
-    from fedsim.store.columns import column
-
-    return pa.table({name: column(values) for name, values in columns.items()})
+# By the identities of their values, which are kept, so that no identity is used again.
+_PARTS: dict[tuple[str, int], tuple[Any, tuple[str, Any, bytes]]] = {}
+_MOST_PARTS = 4096
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:

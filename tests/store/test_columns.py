@@ -10,20 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fedsim.store.columns import NONE, column, floats, ints, numbers, texts
+from fedsim.store.columns import NONE, column, floats, ints, numbers, table, texts
 
 HALVES: list[float | None] = [0.5, None, float("nan"), 2.5, None, -1.0, 7.0, 8.0, None, 10.0]
 CODE = """
 import sys
 import numpy as np
 import pyarrow as pa
-from fedsim.store.columns import column, floats, ints, numbers, texts
+from fedsim.store.columns import column, floats, ints, numbers, table, texts
 
+table({'a': [0.5, None], 'b': [1, 2], 'c': ['x', 'y'], 'd': np.zeros(2)})
 lists = {"a": column([0.5, None]), "b": column([1, 2]), "c": texts(["x", "y"])}
 assert pa.table(lists | {"d": column(np.zeros(2)), "e": column(np.zeros((2, 3)))}).num_rows == 2
-table = pa.Table.from_arrays([ints(np.arange(3))], names=["run"])
-table = table.append_column("more", ints(numbers(table["run"]))).take(ints(np.array([2, 0])))
-assert floats(table["more"]).tolist() == [2, 0]
+rows = pa.Table.from_arrays([ints(np.arange(3))], names=["run"])
+rows = rows.append_column("more", ints(numbers(rows["run"]))).take(ints(np.array([2, 0])))
+assert floats(rows["more"]).tolist() == [2, 0]
 assert "pandas" not in sys.modules
 """
 
@@ -36,6 +37,28 @@ def test_there_and_back() -> None:
     assert numbers(NONE["run"]).size == 0
     with pytest.raises(ValueError, match="nulls"):
         numbers(pa.array([1, None]))
+
+
+def test_a_table_has_each_column_as_it_would_be_alone() -> None:
+    named: dict[str, Any] = {
+        "halves": HALVES,
+        "whole": list(range(10)),
+        "undefined": [None] * 10,
+        "large": [2**63 - 1, -(2**63), *range(8)],
+        "some": [None, 7, *range(8)],
+        "mixed": [1, 2.5, None] * 3 + [4],
+        "set": ["test"] * 10,
+        "array": np.arange(10, dtype=np.int32),
+        "floats": [0.1 * i for i in range(10)],
+        "curve": np.arange(20.0).reshape(10, 2),
+    }
+    found = table(named)
+    found.validate(full=True)
+    assert found.equals(pa.table({name: column(values) for name, values in named.items()}))
+    assert found["halves"].null_count == 4 and found["floats"].to_pylist() == named["floats"]
+    assert table({"run": [], "n": []}).num_rows == 0
+    with pytest.raises(ValueError):
+        table({"a": [1, 2], "b": [1]})
 
 
 @pytest.mark.parametrize(

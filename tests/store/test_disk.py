@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from fedsim.base import FedsimError, RequestError
@@ -153,14 +152,14 @@ def test_a_real_limit_of_file_size(tmp_path):
 
 def test_errors_and_interruptions_leave_nothing(tmp_path, monkeypatch):
     kept = ResultStore(tmp_path)
-    with pytest.raises(pa.ArrowInvalid):
+    with pytest.raises(ValueError, match="inhomogeneous"):
         kept.write(ID, result(rounds={"a": [1, 2], "b": [1]}))
     assert visible(tmp_path) == []
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "_yaml", interrupted)
+    monkeypatch.setattr(files, "_told", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kept.write(ID, result())
     assert visible(tmp_path) == []
