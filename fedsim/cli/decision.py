@@ -35,7 +35,7 @@ def write(request: Request, options: Options, commands: list[str]) -> int:
     )
     try:
         document, rows = decide.numbers(
-            name, request.store, path, request.labels, commands, stale=request.report_stale
+            name, request.store, path, request.labels, commands, request.report_stale, request.axes
         )
     except RequestError as error:
         raise RequestError(f"{name}: {error}") from None

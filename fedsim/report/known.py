@@ -1,4 +1,4 @@
-"""Whether values in a tables.yaml can be had at all: a misspelt one would look like runs still to come."""
+"""Whether values in a tables.yaml or decision.yaml can be had at all: a misspelt one looks like no runs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from fedsim.base import nearest, require
+from fedsim.report.decision.spec import Decision
 from fedsim.report.labels import among, options
 from fedsim.report.spec import FigureSpec, ReportSpec, TableSpec
 
 Axes = Mapping[str, Collection[str | int | float]]
+# Of every run, where they are no choice of the sweep.
+ALWAYS: Axes = {
+    "set": ("valid", "test", "external", "late"),
+    "aggregate": ("pooled", "mean", "weighted_mean", "worst"),
+}
 
 
 def require_known(spec: ReportSpec, axes: Axes) -> None:
-    """Look for the values of choices of the sweep among those that it declares.
+    """Look for the values of choices of the sweep among those that it declares, and for sets and aggregates
+    among those that there are.
 
     Args:
       axes: {choice: every label of the whole sweep}, those that a command leaves out, too: a table of such a
@@ -25,21 +32,38 @@ def require_known(spec: ReportSpec, axes: Axes) -> None:
     for kind, items in (("table", spec.tables), ("figure", spec.figures)):
         for item in items:
             for place, axis, value in _asked(item):
-                labels = axes.get(axis, ())
-                require(
-                    axis not in axes or any(among(label, value) for label in labels),
-                    f"{kind} {item.name}: {place}: the sweep has no {axis}={value}; "
-                    f"{nearest(str(value), [*map(str, labels)])}",
-                )
+                _require(f"{kind} {item.name}: {place}", axis, value, axes)
+
+
+def require_arms(decision: Decision, axes: Axes) -> None:
+    """The same for the runs that a decision is made of."""
+    for axis, value in _wanted(decision.where):
+        _require("where", axis, value, axes)
+    for arm in decision.arms:
+        for axis, value in _wanted(arm.where):
+            _require(f"{arm.name}: where", axis, value, axes)
+
+
+def _require(place: str, axis: str, value: Any, axes: Axes) -> None:
+    known = axes.get(axis, ALWAYS.get(axis))
+    require(
+        known is None or any(among(label, value) for label in known),
+        f"{place}: the sweep has no {axis}={value}; {nearest(str(value), [*map(str, known or ())])}",
+    )
 
 
 def _asked(item: TableSpec | FigureSpec) -> Iterator[tuple[str, str, Any]]:
     """(the place in tables.yaml, a dimension, a value of it)"""
-    for axis, wanted in item.where.items():
-        for value in options(wanted):
-            yield "where", axis, value
+    for axis, value in _wanted(item.where):
+        yield "where", axis, value
     if isinstance(item, TableSpec):
         for axis, value in item.reference.items():
             yield "reference", axis, value
     elif item.kind in ("gain", "size"):
         yield "baseline", item.by, item.baseline
+
+
+def _wanted(where: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for axis, wanted in where.items():
+        for value in options(wanted):
+            yield axis, value

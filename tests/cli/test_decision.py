@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tests.report.decision.made import values
+from tests.report.decision.made import arm, values
 
 
 def declared(tiny):
@@ -23,6 +23,17 @@ def predicted():
         "label": np.tile(np.repeat(np.array([1, 0], np.int32), 10), 2),
         "score": np.tile(np.linspace(1, 0, 20, dtype=np.float32), 2),
     }
+
+
+def test_an_arm_that_no_cell_can_be_is_named(fedsim, tiny, here):
+    for changes, words in (
+        ({"where": {"algorithm": "fedvag"}}, "where: the sweep has no algorithm=fedvag; choose one of"),
+        ({"choice": arm("together", "fedavgg")}, "together: where: the sweep has no algorithm=fedavgg; "),
+        ({"others": [arm("one", "poled")]}, "one: where: the sweep has no algorithm=poled; choose one of"),
+    ):
+        (tiny / "decision.yaml").write_text(json.dumps(values(**changes)))
+        said = fedsim("report tiny --decision")
+        assert said.code == 2 and f"tiny: {words}" in said.err and not said.out
 
 
 def test_pages_in_both_languages_and_json(fedsim, engine, tiny, here):
