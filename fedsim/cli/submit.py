@@ -170,9 +170,9 @@ def _show(out: IO[str], files: Mapping[Path, str]) -> None:
 def _here(options: Options, cfg: SlurmConfig, script: Path, count: int, request: Request) -> int:
     from fedsim.store import ResultStore
 
-    for task, code in tasks.ended(cfg, script, count):
+    for task, code, last in tasks.ended(cfg, script, count):
         if not options.quiet:
-            ended = "done" if code == 0 else f"exit code {code}; see {tasks.near(script.parent / 'logs')}"
+            ended = tasks.failure(code, last, script) if code else "done"
             print(f"task {task}: {ended}", file=options.out, flush=True)
     states = ResultStore(request.store).states(request.cells)
     print(f"{len(states)} cells: {output.counts(states.values())}", file=options.out)

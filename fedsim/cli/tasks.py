@@ -63,12 +63,15 @@ def share(options: Options, request: Request, left: Sequence[str], workers: int)
         looked = time.monotonic()
 
     shown.start(len(left), f"{len(left)} runs in {len(submission.tasks)} processes")
+    wrong = []
     try:
-        for task, code in ended(cfg, script, len(submission.tasks), look):
+        for task, code, last in ended(cfg, script, len(submission.tasks), look):
             if code:
-                shown.note(f"process {task}: exit code {code}; see {near(script.parent / 'logs')}")
+                wrong.append(f"process {task}: {failure(code, last, script)}")
     finally:
         shown.close()
+        for said in wrong:
+            print(f"fedsim: {said}", file=sys.stderr)
 
 
 def submission_of(
@@ -108,14 +111,20 @@ def submission_of(
 
 def ended(
     cfg: SlurmConfig, script: Path, tasks: int, look: Callable[[], None] = lambda: None
-) -> Iterator[tuple[int, int]]:
-    """(task, exit code) as each ends. Raises Interrupted when stopped."""
+) -> Iterator[tuple[int, int, str]]:
+    """(task, exit code, its last line) as each ends. Raises Interrupted when stopped."""
     from fedsim import slurm
 
     with stopping.listening() as stopped:
         yield from slurm.run_here(script, tasks, cfg.workers, cfg.retries, stopped, look)
         if stopped():
             raise Interrupted("stopped, with what was reached saved; the same command goes on from there")
+
+
+def failure(code: int, last: str, script: Path) -> str:
+    """How a task of `script` failed, in words. last: the last line that it wrote."""
+    why = last.removeprefix("fedsim: ").removeprefix("error: ")
+    return f"exit code {code}{': ' if why else ''}{why}; see {near(script.parent / 'logs')}"
 
 
 def near(path: Path) -> Path:

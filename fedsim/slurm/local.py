@@ -14,6 +14,7 @@ from pathlib import Path
 from fedsim.slurm.script import LOGS
 
 _LOOK_SECONDS = 0.1
+_TAIL = 4096  # bytes of a log, with its last line
 _ARRAY = "local"  # no number, so that the script asks no SLURM
 
 
@@ -31,8 +32,9 @@ def run_here(
     retries: int,
     stopped: Callable[[], bool],
     look: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[int, int]]:
-    """Run every task of the script at `path`, `workers` at a time; yield (task, exit code) as each ends.
+) -> Iterator[tuple[int, int, str]]:
+    """Run every task of the script at `path`, `workers` at a time; yield (task, exit code, last line that it
+    wrote) as each ends.
 
     A task that a signal killed begins again up to `retries` times. Once `stopped` says so, tasks are warned
     as SLURM would, save what they have, and are waited for; none is started. `look` is called meanwhile.
@@ -56,7 +58,7 @@ def run_here(
                 if (code < 0 or code > 128) and one.restarts < retries and not warned:
                     waiting.insert(0, (one.task, one.restarts + 1))
                 else:
-                    yield one.task, code
+                    yield one.task, code, _last_line(_log(path, one.task))
             look()
             time.sleep(_LOOK_SECONDS)
 
@@ -73,7 +75,7 @@ def _start(path: Path, task: int, tasks: int, restarts: int) -> subprocess.Popen
         "SLURM_JOB_NUM_NODES": "1",
         "SLURM_JOB_NODELIST": os.uname().nodename,
     }
-    with (path.parent / LOGS / f"{_ARRAY}_{task}.out").open("ab") as out:
+    with _log(path, task).open("ab") as out:
         return subprocess.Popen(
             ["bash", str(path)],
             env=environment,
@@ -82,6 +84,17 @@ def _start(path: Path, task: int, tasks: int, restarts: int) -> subprocess.Popen
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is passed on as a warning, not as it is
         )
+
+
+def _log(path: Path, task: int) -> Path:
+    return path.parent / LOGS / f"{_ARRAY}_{task}.out"
+
+
+def _last_line(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _end(running: list[_Running]) -> None:

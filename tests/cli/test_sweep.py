@@ -206,6 +206,8 @@ def test_tables_need_no_engine_and_check_for_drift(fedsim, engine, tiny, here):
         ("where: {algorithm: [fedavg, locale]}", "where: the sweep has no algorithm=locale; choose one of"),
         ("where: {seed: 7}", "where: the sweep has no seed=7; choose one of 0, 1, 2\n"),
         ("reference: {algorithm: lokal}", "reference: the sweep has no algorithm=lokal; choose one of"),
+        ("where: {set: tets}", "where: the sweep has no set=tets; choose one of"),
+        ("where: {aggregate: means}", "where: the sweep has no aggregate=means; choose one of"),
     ],
 )
 def test_a_value_that_no_cell_can_have_is_named(fedsim, engine, tiny, here, added, words):
@@ -279,7 +281,7 @@ def test_what_processes_have_finished_is_asked_for_once(fedsim, engine, tiny, mo
         for some in (cells[:1], cells[1:3], cells[3:]):
             look()
             engine.run_experiments(some, "results/store")
-            yield 0, 0
+            yield 0, 0, ""
         look()
 
     bar = SimpleNamespace(start=print, advance=shown.append, note=print, close=print)
@@ -291,6 +293,18 @@ def test_what_processes_have_finished_is_asked_for_once(fedsim, engine, tiny, mo
     assert fedsim("sweep tiny --processes 2").code == 0
     assert shown == [0, 1, 2, 1]
     assert asked == [4, 4, 4, 3, 1, 4]  # at first, at every look, and at the end
+
+
+def test_why_a_process_failed_is_said_quiet_or_not(fedsim, tiny, here, monkeypatch):
+    def run_here(script, *rest):
+        yield 0, 0, "2 cells: 2 done"
+        yield 1, 2, "fedsim: error: algorithm=local: aggregator=median takes the place of a mean"
+
+    monkeypatch.setattr("fedsim.slurm.run_here", run_here)
+    for line in ("sweep tiny --processes 2", "sweep tiny --processes 2 --quiet"):
+        said = fedsim(line)
+        assert said.code == 1 and "fedsim: process 1: exit code 2: algorithm=local: aggregator=" in said.err
+        assert said.err.count("process") == 1 and "/logs\n" in said.err
 
 
 def test_a_single_cell_needs_no_second_process(fedsim, engine, tiny, here):

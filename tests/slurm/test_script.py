@@ -243,8 +243,8 @@ def test_tasks_run_here_as_an_array_would(tmp_path):
         "if [[ $SLURM_ARRAY_TASK_ID == 1 && $SLURM_RESTART_COUNT == 0 ]]; then kill -9 $$; fi\n"
         "exit $SLURM_ARRAY_TASK_ID",
     )
-    ended = dict(run_here(script, 3, workers=2, retries=1, stopped=lambda: False))
-    assert ended == {0: 0, 1: 1, 2: 2}
+    ended = sorted(run_here(script, 3, workers=2, retries=1, stopped=lambda: False))
+    assert ended == [(0, 0, "local 0 of 3, 0"), (1, 1, "local 1 of 3, 1"), (2, 2, "local 2 of 3, 0")]
     said = [(tmp_path / "logs" / f"local_{i}.out").read_text() for i in range(3)]
     assert said == ["local 0 of 3, 0\n", "local 1 of 3, 0\nlocal 1 of 3, 1\n", "local 2 of 3, 0\n"]
 
@@ -253,7 +253,14 @@ def test_who_stops_warns_the_tasks_and_starts_no_more(tmp_path):
     script = job(tmp_path, "trap 'exit 3' USR1; touch $SLURM_ARRAY_TASK_ID; while :; do sleep 0.05; done")
     begun = [tmp_path / "0", tmp_path / "1"]
     ended = run_here(script, 5, workers=2, retries=3, stopped=lambda: all(path.exists() for path in begun))
-    assert sorted(ended) == [(0, 3), (1, 3)]
+    assert sorted(ended) == [(0, 3, ""), (1, 3, "")]
+
+
+def test_the_last_line_of_a_long_log_is_that_of_the_task(tmp_path):
+    script = job(tmp_path, "for i in {1..2000}; do echo $i; done; echo 'fedsim: Örebro'; echo; exit 1")
+    assert list(run_here(script, 1, workers=1, retries=0, stopped=lambda: False)) == [
+        (0, 1, "fedsim: Örebro")
+    ]
 
 
 # --- tasks.txt and options -------------------------------------------------------------------
