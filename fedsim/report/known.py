@@ -46,9 +46,10 @@ def require_arms(decision: Decision, axes: Axes) -> None:
 
 def _require(place: str, axis: str, value: Any, axes: Axes) -> None:
     known = axes.get(axis, ALWAYS.get(axis))
+    who = "the sweep has" if axis in axes else "there is"
     require(
         known is None or any(among(label, value) for label in known),
-        f"{place}: the sweep has no {axis}={value}; {nearest(str(value), [*map(str, known or ())])}",
+        f"{place}: {who} no {axis}={value}; {nearest(str(value), [*map(str, known or ())])}",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.machine import Machine
 from fedsim.run.naming import naming
 from fedsim.run.progress import Progress, Silent
-from fedsim.run.storing import Storing
+from fedsim.run.storing import Stored, Storing
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id, sinks
 
 __all__ = ["Outcome", "Progress", "check_experiments", "run_experiments"]
@@ -82,35 +83,34 @@ def run_experiments(
         states = store.states(wanted)
         return [run for run in wanted if states[run] not in finished]
 
+    def untried(wanted: Sequence[str]) -> list[str]:
+        return [run for run in open_jobs(wanted) if run not in tried]
+
     outcome = Outcome()
     todo = open_jobs(list(jobs))
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     for note in dict.fromkeys(n for run in todo for n in sources.federation(jobs[run].experiment).notes):
         shown.note(f"note: {note}")
     waiting = deque(_alike({run: jobs[run] for run in todo}).values())
-    shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
-
     tried: set[str] = set()
+    shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
+    machine = Machine(store_root, sources, shown, modules, stopped=lambda: stopped() or storing.failed())
+    storing = Storing(store, machine.forget)
 
     def settle(most: int = 0) -> None:
         for pack in storing.settled(most):
-            for run, result in pack.results.items():
-                getattr(outcome, result.status).append(run)
-                if result.error:
-                    outcome.errors[run] = result.error
-                    shown.note(f"{run} {result.status}: {result.error}")
-            for job in pack.lost:
-                shown.note(f"{job.run} was taken over by another process while this one was suspended")
-                tried.remove(job.run)
-            if pack.lost:
-                waiting.append([job.run for job in pack.lost])
+            _note(pack, outcome, shown)
+            if pack.lost:  # ask again, once all others are done
+                tried.difference_update(pack.lost)
+                waiting.append(pack.lost)
 
-    machine = Machine(store_root, sources, shown, modules, stopped=lambda: stopped() or storing.failed())
-    storing = Storing(store, machine.forget)
-    try:
+    with ExitStack() as ending:
+        # The last one first. What could not be stored is raised whatever else went wrong.
+        for call in (shown.close, machine.close, storing.close, settle):
+            ending.callback(call)
         _check(machine, [[jobs[run] for run in members] for members in waiting])
         while waiting:
-            left = open_jobs(waiting.popleft())
+            left = untried(waiting.popleft())
             machine.warmed()
             if waiting:
                 machine.warm(jobs[waiting[0][0]].experiment)
@@ -123,21 +123,15 @@ def run_experiments(
                         settle(most=1)  # while the next one trains
                 others = [run for run in left if run not in set(hold.runs)]
                 if others:  # another process runs these: wait, then see that they are there
+                    settle()
                     claims.wait(others[0], stopped=stopped)
-                left = [run for run in open_jobs(left) if run not in tried]
-                if left and stopped():
+                left = untried(left)
+                if left and machine.stopped():
                     raise Interrupted("stopped before what is left; the same command runs it")
             if not waiting:
                 settle()  # of which some may be lost, and wait again
         mentioned = {*outcome.skipped, *outcome.done, *outcome.diverged, *outcome.failed}
         outcome.skipped += [run for run in jobs if run not in mentioned]
-    except Interrupted:
-        settle()  # raises what could not be stored, where that is why it stopped
-        raise
-    finally:
-        machine.close()
-        shown.close()
-        storing.close()
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
@@ -194,6 +188,17 @@ def _check(machine: Machine, groups: Sequence[Sequence[Any]]) -> None:
     if sum(map(len, groups)) > 1:  # one by itself is refused as it is built
         for members in groups:
             machine.check(members)
+
+
+def _note(pack: Stored, outcome: Outcome, shown: Progress) -> None:
+    """Say what became of a pack."""
+    for run, (status, error) in pack.runs.items():
+        getattr(outcome, status).append(run)
+        if error:
+            outcome.errors[run] = error
+            shown.note(f"{run} {status}: {error}")
+    for run in pack.lost:
+        shown.note(f"{run} was taken over by another process while this one was suspended")
 
 
 def _run(machine: Machine, pack: list[Any], hold: Hold) -> list[RunResult]:

@@ -6,24 +6,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fedsim.store import Claims, Hold, ResultStore, RunResult, sinks
 
 
-@dataclass(frozen=True)
-class Stored:
-    """What became of a pack. results: run -> what was stored; lost: jobs that another process took over."""
+class Stored(NamedTuple):
+    """What became of a pack. runs: run -> (status, error), of those stored; lost: runs that another process
+    took over."""
 
-    results: dict[str, RunResult]
-    lost: list[Any]
+    runs: dict[str, tuple[str, str | None]]
+    lost: list[str]
 
 
 class Storing:
-    """Stores packs in the order they come.
+    """Stores packs in the order they come. Its methods are called by one thread; `_write`, what that calls,
+    and the release of claims run in the other.
 
-    forget: called with the jobs of a pack that is stored whole.
+    forget: called, there, with the jobs of a pack that is stored whole.
     """
 
     def __init__(self, store: ResultStore, forget: Callable[[list[Any]], object]) -> None:
@@ -62,18 +62,22 @@ class Storing:
 
     def close(self) -> None:
         """Wait for all that was put."""
-        self._side.shutdown()
-        self._fresh.save()
+        try:
+            self._side.shutdown()
+        finally:
+            self._fresh.save()
 
     def _write(self, jobs: list[Any], results: Sequence[RunResult], hold: Hold) -> Stored:
         done = Stored({}, [])
+        told = {}
         for job, result in zip(jobs, results, strict=True):
-            if hold.keeps(job.run):
-                self._store.write(job.run, result, self._fresh)
-                done.results[job.run] = result
-            else:
-                done.lost.append(job)
-        told = {job.run: job.cell for job in jobs if job.run in done.results and done.results[job.run].rounds}
+            if not hold.keeps(job.run):
+                done.lost.append(job.run)
+                continue
+            self._store.write(job.run, result, self._fresh)
+            done.runs[job.run] = result.status, result.error
+            if result.rounds:
+                told[job.run] = job.cell
         sinks.write(jobs[0].experiment.sinks, self._store, self._store.root, "fedsim", told)
         if not done.lost:  # else another process goes on from its checkpoints
             self._forget(jobs)

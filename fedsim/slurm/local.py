@@ -7,14 +7,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedsim.slurm.script import LOGS
 
 _LOOK_SECONDS = 0.1
-_TAIL = 4096  # bytes of a log, with its last line
+_TAIL = 2**14  # bytes of a log, with its last line
 _ARRAY = "local"  # no number, so that the script asks no SLURM
 
 
@@ -33,8 +33,8 @@ def run_here(
     stopped: Callable[[], bool],
     look: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, int, str]]:
-    """Run every task of the script at `path`, `workers` at a time; yield (task, exit code, last line that it
-    wrote) as each ends.
+    """Run every task of the script at `path`, `workers` at a time; yield (task, exit code, last line that one
+    which failed wrote) as each ends.
 
     A task that a signal killed begins again up to `retries` times. Once `stopped` says so, tasks are warned
     as SLURM would, save what they have, and are waited for; none is started. `look` is called meanwhile.
@@ -58,7 +58,7 @@ def run_here(
                 if (code < 0 or code > 128) and one.restarts < retries and not warned:
                     waiting.insert(0, (one.task, one.restarts + 1))
                 else:
-                    yield one.task, code, _last_line(_log(path, one.task))
+                    yield one.task, code, _last_line(_log(path, one.task)) if code else ""
             look()
             time.sleep(_LOOK_SECONDS)
 
@@ -91,10 +91,11 @@ def _log(path: Path, task: int) -> Path:
 
 
 def _last_line(log: Path) -> str:
-    with log.open("rb") as file:
+    with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL))
         lines = file.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return ""
 
 
 def _end(running: list[_Running]) -> None:

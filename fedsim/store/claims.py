@@ -126,8 +126,8 @@ class Claims:
             yield hold
         finally:
             for run_id in asked:
-                if holder.owns(self.folder / run_id):
-                    with suppress(OSError, FedsimError):
+                with suppress(OSError, FedsimError):
+                    if holder.owns(self.folder / run_id):
                         self._change(self.folder / run_id, holder.token, holder, None)
             holder.close()
 

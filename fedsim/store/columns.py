@@ -12,7 +12,8 @@ import pyarrow as pa
 
 _MOST = 2**31  # bytes of text that 32-bit offsets do not reach
 _NONE = type(None)
-_FLOATS = {frozenset({float}), frozenset({float, _NONE})}  # types in a list
+# The types in a list that is one of numbers.
+_FLOATS = {frozenset({float}), frozenset({float, _NONE})}
 _INTS = {frozenset({int})}
 
 
@@ -21,14 +22,15 @@ def table(named: Mapping[str, Any]) -> pa.Table:
     kinds = {n: frozenset(map(type, v)) if isinstance(v, list) else None for n, v in named.items()}
     found: dict[str, pa.Array] = {}
     for kind, dtype in ((_FLOATS, np.float64), (_INTS, np.int64)):
-        if alike := [name for name, has in kinds.items() if has in kind]:
+        alike = [name for name, has in kinds.items() if has in kind]
+        if len({len(named[name]) for name in alike}) == 1:  # else Arrow says which differ
             found |= zip(alike, _rows(np.array([named[name] for name in alike], dtype)), strict=True)
     return pa.table({name: found[name] if name in found else column(v) for name, v in named.items()})
 
 
 def _rows(values: np.ndarray) -> list[pa.Array]:
     """A column of each row of `values` [k, n], numbers of which NaN are null."""
-    none = np.isnan(values) if values.dtype.kind == "f" else np.zeros((len(values), 0), np.bool_)
+    none = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
     valid, kind = np.packbits(~none, axis=1, bitorder="little"), _kind(values.dtype)
     return [
         pa.Array.from_buffers(kind, len(row), [pa.py_buffer(bits) if nulls else None, pa.py_buffer(row)])

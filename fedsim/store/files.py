@@ -100,22 +100,24 @@ def _told(experiment: config.Experiment) -> tuple[dict[str, Any], bytes]:
     return {name: plain for name, plain, _ in told}, b"".join(text for *_, text in told)
 
 
-def _part(name: str, value: Any) -> tuple[str, Any, bytes]:
+def _part(name: str, value: Any) -> _Part:
     key = name, id(value)
-    if key not in _PARTS:
-        import yaml
+    if known := _PARTS.get(key):
+        return known[1]
+    import yaml
 
-        if len(_PARTS) >= _MOST_PARTS:
-            _PARTS.clear()
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        plain = identity.plain(value)
-        text = yaml.dump({name: plain}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
-        _PARTS[key] = value, (name, plain, text)
-    return _PARTS[key][1]
+    if len(_PARTS) >= _MOST_PARTS:
+        _PARTS.clear()
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    plain = json.loads(json.dumps(identity.plain(value)))  # of no type that only looks like one of these
+    text = yaml.dump({name: plain}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
+    _PARTS[key] = value, (name, plain, text)
+    return name, plain, text
 
 
+_Part = tuple[str, Any, bytes]  # a field's name, its value in plain data, both as YAML
 # By the identities of their values, which are kept, so that no identity is used again.
-_PARTS: dict[tuple[str, int], tuple[Any, tuple[str, Any, bytes]]] = {}
+_PARTS: dict[tuple[str, int], tuple[Any, _Part]] = {}
 _MOST_PARTS = 4096
 
 

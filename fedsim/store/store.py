@@ -69,6 +69,8 @@ class ResultStore:
     def write(self, run_id: str, result: RunResult, fresh: Fresh | None = None) -> dict[str, Any]:
         """Store a run and return its manifest; a finished run of the current source is left alone.
 
+        Manifests share what their runs do, and are not to be changed.
+
         fresh: where its rows are to be kept together with those of others.
 
         Raises:

@@ -206,8 +206,8 @@ def test_tables_need_no_engine_and_check_for_drift(fedsim, engine, tiny, here):
         ("where: {algorithm: [fedavg, locale]}", "where: the sweep has no algorithm=locale; choose one of"),
         ("where: {seed: 7}", "where: the sweep has no seed=7; choose one of 0, 1, 2\n"),
         ("reference: {algorithm: lokal}", "reference: the sweep has no algorithm=lokal; choose one of"),
-        ("where: {set: tets}", "where: the sweep has no set=tets; choose one of"),
-        ("where: {aggregate: means}", "where: the sweep has no aggregate=means; choose one of"),
+        ("where: {set: tets}", "where: there is no set=tets; choose one of"),
+        ("where: {aggregate: means}", "where: there is no aggregate=means; choose one of"),
     ],
 )
 def test_a_value_that_no_cell_can_have_is_named(fedsim, engine, tiny, here, added, words):
@@ -303,7 +303,7 @@ def test_why_a_process_failed_is_said_quiet_or_not(fedsim, tiny, here, monkeypat
     monkeypatch.setattr("fedsim.slurm.run_here", run_here)
     for line in ("sweep tiny --processes 2", "sweep tiny --processes 2 --quiet"):
         said = fedsim(line)
-        assert said.code == 1 and "fedsim: process 1: exit code 2: algorithm=local: aggregator=" in said.err
+        assert said.code == 1 and "process 1: exit code 2: algorithm=local: aggregator=" in said.err
         assert said.err.count("process") == 1 and "/logs\n" in said.err
 
 

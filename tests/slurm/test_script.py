@@ -244,7 +244,7 @@ def test_tasks_run_here_as_an_array_would(tmp_path):
         "exit $SLURM_ARRAY_TASK_ID",
     )
     ended = sorted(run_here(script, 3, workers=2, retries=1, stopped=lambda: False))
-    assert ended == [(0, 0, "local 0 of 3, 0"), (1, 1, "local 1 of 3, 1"), (2, 2, "local 2 of 3, 0")]
+    assert ended == [(0, 0, ""), (1, 1, "local 1 of 3, 1"), (2, 2, "local 2 of 3, 0")]
     said = [(tmp_path / "logs" / f"local_{i}.out").read_text() for i in range(3)]
     assert said == ["local 0 of 3, 0\n", "local 1 of 3, 0\nlocal 1 of 3, 1\n", "local 2 of 3, 0\n"]
 

@@ -57,7 +57,7 @@ def test_a_table_has_each_column_as_it_would_be_alone() -> None:
     assert found.equals(pa.table({name: column(values) for name, values in named.items()}))
     assert found["halves"].null_count == 4 and found["floats"].to_pylist() == named["floats"]
     assert table({"run": [], "n": []}).num_rows == 0
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="named b"):
         table({"a": [1, 2], "b": [1]})
 
 

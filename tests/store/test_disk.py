@@ -152,7 +152,7 @@ def test_a_real_limit_of_file_size(tmp_path):
 
 def test_errors_and_interruptions_leave_nothing(tmp_path, monkeypatch):
     kept = ResultStore(tmp_path)
-    with pytest.raises(ValueError, match="inhomogeneous"):
+    with pytest.raises(ValueError, match="named b"):
         kept.write(ID, result(rounds={"a": [1, 2], "b": [1]}))
     assert visible(tmp_path) == []
 
