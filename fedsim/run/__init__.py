@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedsim.base import FedsimError, Interrupted, RequestError
 from fedsim.config import Accounted, Experiment, Inline
@@ -16,8 +14,10 @@ from fedsim.plan import lane_rounds, structure_keys
 from fedsim.run.machine import Machine
 from fedsim.run.naming import naming
 from fedsim.run.progress import Progress, Silent
-from fedsim.run.storing import Stored, Storing
 from fedsim.store import Claims, Hold, ResultStore, RunResult, Scheduler, run_id, sinks
+
+if TYPE_CHECKING:
+    from fedsim.store.kept import Fresh
 
 __all__ = ["Outcome", "Progress", "check_experiments", "run_experiments"]
 
@@ -83,55 +83,42 @@ def run_experiments(
         states = store.states(wanted)
         return [run for run in wanted if states[run] not in finished]
 
-    def untried(wanted: Sequence[str]) -> list[str]:
-        return [run for run in open_jobs(wanted) if run not in tried]
-
     outcome = Outcome()
     todo = open_jobs(list(jobs))
     outcome.skipped = [run for run in jobs if run not in set(todo)]
     for note in dict.fromkeys(n for run in todo for n in sources.federation(jobs[run].experiment).notes):
         shown.note(f"note: {note}")
-    waiting = deque(_alike({run: jobs[run] for run in todo}).values())
-    tried: set[str] = set()
+    packs = _alike({run: jobs[run] for run in todo})
     shown.start(sum(lane_rounds(jobs[run].experiment) for run in todo), f"{len(todo)} runs")
-    machine = Machine(store_root, sources, shown, modules, stopped=lambda: stopped() or storing.failed())
-    storing = Storing(store, machine.forget)
-
-    def settle(most: int = 0) -> None:
-        for pack in storing.settled(most):
-            _note(pack, outcome, shown)
-            if pack.lost:  # ask again, once all others are done
-                tried.difference_update(pack.lost)
-                waiting.append(pack.lost)
-
-    with ExitStack() as ending:
-        # The last one first. What could not be stored is raised whatever else went wrong.
-        for call in (shown.close, machine.close, storing.close, settle):
-            ending.callback(call)
-        _check(machine, [[jobs[run] for run in members] for members in waiting])
-        while waiting:
-            left = untried(waiting.popleft())
+    machine = Machine(store_root, sources, shown, modules, stopped)
+    tried: set[str] = set()
+    fresh = store.fresh()
+    try:
+        groups = list(packs.values())
+        _check(machine, [[jobs[run] for run in members] for members in groups])
+        for i, members in enumerate(groups):
             machine.warmed()
-            if waiting:
-                machine.warm(jobs[waiting[0][0]].experiment)
+            if i + 1 < len(groups):
+                machine.warm(jobs[groups[i + 1][0]].experiment)
+            left = open_jobs(members)
             while left:
-                with storing.holding(claims, left) as hold:
+                with claims.take(left) as hold:
                     mine = open_jobs(hold.runs)  # another process may have finished some meanwhile
-                    for pack in machine.packs([jobs[run] for run in mine]) if mine else ():
-                        storing.put(pack, _run(machine, pack, hold), hold)
-                        tried |= {job.run for job in pack}
-                        settle(most=1)  # while the next one trains
+                    if mine:
+                        chosen = [jobs[run] for run in mine]
+                        tried |= _run(machine, store, fresh, chosen, hold, outcome, shown)
                 others = [run for run in left if run not in set(hold.runs)]
                 if others:  # another process runs these: wait, then see that they are there
-                    settle()
                     claims.wait(others[0], stopped=stopped)
-                left = untried(left)
-                if left and machine.stopped():
+                left = [run for run in open_jobs(left) if run not in tried]
+                if left and stopped():
                     raise Interrupted("stopped before what is left; the same command runs it")
-            if not waiting:
-                settle()  # of which some may be lost, and wait again
         mentioned = {*outcome.skipped, *outcome.done, *outcome.diverged, *outcome.failed}
         outcome.skipped += [run for run in jobs if run not in mentioned]
+    finally:
+        machine.close()
+        shown.close()
+        fresh.save()
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
@@ -190,30 +177,45 @@ def _check(machine: Machine, groups: Sequence[Sequence[Any]]) -> None:
             machine.check(members)
 
 
-def _note(pack: Stored, outcome: Outcome, shown: Progress) -> None:
-    """Say what became of a pack."""
-    for run, (status, error) in pack.runs.items():
-        getattr(outcome, status).append(run)
-        if error:
-            outcome.errors[run] = error
-            shown.note(f"{run} {status}: {error}")
-    for run in pack.lost:
-        shown.note(f"{run} was taken over by another process while this one was suspended")
-
-
-def _run(machine: Machine, pack: list[Any], hold: Hold) -> list[RunResult]:
-    """What comes of claimed jobs that run side by side."""
-    if machine.stopped():
-        raise Interrupted("stopped before what is left; the same command runs it")
-    hold.begin([job.run for job in pack], sum(lane_rounds(job.experiment) for job in pack))
-    try:
-        return machine.run(pack, hold)
-    except (RequestError, Interrupted):
-        raise
-    except FedsimError as error:
-        if machine.stopped():  # the machine is being taken apart around us: no failure of the run's
-            raise Interrupted(f"stopped, and what is not yet saved is lost: {error}") from error
-        return [_failed(job, str(error)) for job in pack]
+def _run(
+    machine: Machine,
+    store: ResultStore,
+    fresh: Fresh,
+    jobs: list[Any],
+    hold: Hold,
+    outcome: Outcome,
+    shown: Progress,
+) -> set[str]:
+    """Run claimed jobs of one structure, store what comes of them, and return the runs stored."""
+    stored: set[str] = set()
+    for pack in machine.packs(jobs):
+        if machine.stopped():
+            raise Interrupted("stopped before what is left; the same command runs it")
+        hold.begin([job.run for job in pack], sum(lane_rounds(job.experiment) for job in pack))
+        try:
+            results = machine.run(pack, hold)
+        except (RequestError, Interrupted):
+            raise
+        except FedsimError as error:
+            if machine.stopped():  # the machine is being taken apart around us: no failure of the run's
+                raise Interrupted(f"stopped, and what is not yet saved is lost: {error}") from error
+            results = [_failed(job, str(error)) for job in pack]
+        for job, result in zip(pack, results, strict=True):
+            if not hold.keeps(job.run):
+                shown.note(f"{job.run} was taken over by another process while this one was suspended")
+                continue
+            store.write(job.run, result, fresh)
+            stored.add(job.run)
+            getattr(outcome, result.status).append(job.run)
+            if result.error:
+                outcome.errors[job.run] = result.error
+                shown.note(f"{job.run} {result.status}: {result.error}")
+        ran = zip(pack, results, strict=True)
+        told = {job.run: job.cell for job, result in ran if job.run in stored and result.rounds}
+        sinks.write(pack[0].experiment.sinks, store, store.root, "fedsim", told)
+        if stored.issuperset(job.run for job in pack):  # else another process goes on from them
+            machine.forget(pack)
+    return stored
 
 
 def _failed(job: Any, error: str) -> RunResult:

@@ -3,8 +3,8 @@
     python tests/benchmarks/storing.py [--seeds N] [--repeats N] [--untuned]
 
 Each sweep is a process of its own, into an empty store, with programs compiled before and without tables and
-figures. A run is stored in a thread while the next pack trains: so the sweep's time counts, and the main
-thread's on the processor, which other programs disturb less; what the storing thread takes is said, too.
+figures. The sweep's time counts, and the main thread's on the processor, which other programs disturb less;
+the seconds within the store's own call are said, too.
 """
 
 from __future__ import annotations
