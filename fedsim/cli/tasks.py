@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fedsim import plan
-from fedsim.base import INCOMPLETE, SUCCESS, Interrupted, require
+from fedsim.base import Interrupted, require
 from fedsim.cli import progress, requested, stopping
 from fedsim.cli.arguments import Options
 from fedsim.cli.requested import Request
@@ -65,7 +65,7 @@ def share(options: Options, request: Request, left: Sequence[str], workers: int)
     shown.start(len(left), f"{len(left)} runs in {len(submission.tasks)} processes")
     try:
         for task, code, last in ended(cfg, script, len(submission.tasks), look):
-            if code not in (SUCCESS, INCOMPLETE):  # who was stopped says nothing new
+            if code:
                 said = f"process {task}: {failure(code, last, script)}"
                 if isinstance(shown, Silent):
                     print(f"fedsim: {said}", file=sys.stderr)
