@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from fedsim.base import nearest, require
 from fedsim.report.decision.spec import Decision
 from fedsim.report.labels import among, options
-from fedsim.report.spec import FigureSpec, ReportSpec, TableSpec
+from fedsim.report.spec import NAMED, FigureSpec, Level, ReportSpec, TableSpec
 
 Axes = Mapping[str, Collection[str | int | float]]
 # Of every run, where they are no choice of the sweep.
 ALWAYS: Axes = {
     "set": ("valid", "test", "external", "late"),
-    "aggregate": ("pooled", "mean", "weighted_mean", "worst"),
+    "aggregate": [level for level in get_args(Level) if level not in NAMED],
 }
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from fedsim.cli import requested
 from fedsim.cli.arguments import Options
@@ -39,8 +40,7 @@ def once(kind: str, seeds: int, more: list[str]) -> dict[str, float]:
         spent += time.perf_counter() - begin
         return found
 
-    ResultStore.write = timed  # type: ignore[method-assign, assignment]
-    with tempfile.TemporaryDirectory() as folder:
+    with patch.object(ResultStore, "write", timed), tempfile.TemporaryDirectory() as folder:
         asked = [f"seed=range(0,{seeds})", "epsilon=none", f"results={folder}", *more]
         options = Options(name="heart_disease", overrides=asked, reduced=False, modules=())
         request = requested.by_name(options)
