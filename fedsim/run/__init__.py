@@ -200,11 +200,12 @@ def _run(
             if machine.stopped():  # the machine is being taken apart around us: no failure of the run's
                 raise Interrupted(f"stopped, and what is not yet saved is lost: {error}") from error
             results = [_failed(job, str(error)) for job in pack]
+        kept = {job.run: result for job, result in zip(pack, results, strict=True) if hold.keeps(job.run)}
+        store.write_all(kept, fresh)
         for job, result in zip(pack, results, strict=True):
-            if not hold.keeps(job.run):
+            if job.run not in kept:
                 shown.note(f"{job.run} was taken over by another process while this one was suspended")
                 continue
-            store.write(job.run, result, fresh)
             stored.add(job.run)
             getattr(outcome, result.status).append(job.run)
             if result.error:

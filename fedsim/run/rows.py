@@ -218,20 +218,21 @@ class Rows:
 
     def predictions(self, rnd: int, held: dict[str, Judged]) -> dict[str, Any]:
         """One entry per judged row, as columns."""
-        names = self.lanes[0].judged.names
-        parts = list(held.items())
-        present = np.unique(np.concatenate([h.client for _, h in parts]))
-        name_of = {int(k): names[int(k)] for k in present}
+        from fedsim.store.columns import repeated
+
+        names, parts = self.lanes[0].judged.names, list(held.values())
+        rows = [len(part.row) for part in parts]
+        present, client = np.unique(np.concatenate([part.client for part in parts]), return_inverse=True)
         return {
-            "round": np.full(sum(len(h.row) for _, h in parts), rnd, np.int32),
-            "replica": np.concatenate([h.fold for _, h in parts]),
-            "set": [name for name, h in parts for _ in range(len(h.row))],
-            "client": [name_of[int(k)] for _, h in parts for k in h.client],
-            "row": np.concatenate([h.row for _, h in parts]).astype(np.int64),
-            **_labels([h for _, h in parts]),
-            "score": np.concatenate([h.score for _, h in parts]),
-            **_risks([h for _, h in parts]),
-            **self._beside([h for _, h in parts]),
+            "round": np.full(sum(rows), rnd, np.int32),
+            "replica": np.concatenate([part.fold for part in parts]),
+            "set": repeated(list(held), np.repeat(np.arange(len(held)), rows)),
+            "client": repeated([names[k] for k in present.tolist()], client),
+            "row": np.concatenate([part.row for part in parts]).astype(np.int64),
+            **_labels(parts),
+            "score": np.concatenate([part.score for part in parts]),
+            **_risks(parts),
+            **self._beside(parts),
         }
 
     def _beside(self, held: Sequence[Judged]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,64 @@ import pyarrow as pa
 
 _MOST = 2**31  # bytes of text that 32-bit offsets do not reach
 _NONE = type(None)
-# The types in a list that is one of numbers.
-_FLOATS = {frozenset({float}), frozenset({float, _NONE})}
-_INTS = {frozenset({int})}
+_FLOAT, _INT = frozenset({float}), frozenset({int})  # the types in a list that is one of numbers
 
 
 def table(named: Mapping[str, Any]) -> pa.Table:
-    """Columns by name, each as `column` makes it; lists of numbers all at once, as most of a run's are."""
-    kinds = {n: frozenset(map(type, v)) if isinstance(v, list) else None for n, v in named.items()}
+    """Columns by name, each as `column` makes it. Raises ValueError where they differ in length."""
+    return tables([named])[0]
+
+
+def tables(many: Sequence[Mapping[str, Any]]) -> list[pa.Table]:
+    """`table` of each; those whose columns have the same names and types are made as one and cut apart,
+    since making a column takes longer than its values do."""
+    alike: dict[Any, list[int]] = {}
+    for i, named in enumerate(many):
+        kinds = tuple((name, _type(values)) for name, values in named.items())
+        uneven = len(set(map(len, named.values()))) > 1
+        alike.setdefault((kinds, i if uneven else None), []).append(i)  # of one that is, Arrow says where
+    found: dict[int, pa.Table] = {}
+    for (kinds, _), members in alike.items():
+        whole = _whole({name: _joined([many[i][name] for i in members]) for name, _ in kinds}, dict(kinds))
+        begin = 0
+        for i in members:
+            length = len(next(iter(many[i].values()), ()))
+            found[i] = whole.slice(begin, length) if len(members) > 1 else whole
+            begin += length
+    return [found[i] for i in range(len(many))]
+
+
+def _type(values: Any) -> Any:
+    """What decides what type of column `values` becomes."""
+    if isinstance(values, np.ndarray):
+        return values.dtype, values.shape[1:]
+    if isinstance(values, pa.Array):
+        return values.type
+    kinds = frozenset(map(type, values))
+    return _FLOAT if kinds == _FLOAT | {_NONE} else kinds
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return pa.concat_arrays(parts) if isinstance(parts[0], pa.Array) else list(chain.from_iterable(parts))
+
+
+def _whole(named: Mapping[str, Any], kinds: Mapping[str, Any]) -> pa.Table:
+    """Lists of numbers all at once, as most of a run's are."""
     found: dict[str, pa.Array] = {}
-    for kind, dtype in ((_FLOATS, np.float64), (_INTS, np.int64)):
-        alike = [name for name, has in kinds.items() if has in kind]
+    for kind, dtype in ((_FLOAT, np.float64), (_INT, np.int64)):
+        alike = [name for name, has in kinds.items() if has == kind]
         if len({len(named[name]) for name in alike}) == 1:  # else Arrow says which differ
             found |= zip(alike, _rows(np.array([named[name] for name in alike], dtype)), strict=True)
-    return pa.table({name: found[name] if name in found else column(v) for name, v in named.items()})
+    return pa.table(
+        {
+            name: found[name] if name in found else _column(values, kinds[name])
+            for name, values in named.items()
+        }
+    )
 
 
 def _rows(values: np.ndarray) -> list[pa.Array]:
@@ -42,24 +87,37 @@ def column(values: Any) -> pa.Array:
     """A column of `values`, an array or a list; None and NaN, which mean undefined, are null.
 
     Args:
-      values: [n], or [n, k] of numbers for a list of k in each row.
+      values: [n], or [n, k] of numbers for a list of k in each row; one of Arrow's is taken as it is.
     """
+    return _column(values, _type(values))
+
+
+def _column(values: Any, kind: Any) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
     if isinstance(values, np.ndarray):
         if values.ndim == 2:
             return pa.FixedSizeListArray.from_arrays(column(values.reshape(-1)), values.shape[1])
         if values.dtype.kind in "biuf" and values.dtype.isnative:
             return _of(values, np.isnan(values) if values.dtype.kind == "f" else None)
-    kinds = set(map(type, values)) if isinstance(values, list) else {Any}
-    if kinds <= {_NONE}:
+    elif kind <= {_NONE}:
         return pa.nulls(len(values))
-    if kinds <= {float, _NONE}:
+    elif kind == {str}:
+        return texts(values)
+    elif kind == _FLOAT:
         found = np.array(values, np.float64)  # where None is NaN
         return _of(found, np.isnan(found))
-    if kinds <= {int, _NONE}:
-        known = [0 if x is None else x for x in values]
-        none = np.array([x is None for x in values]) if _NONE in kinds else None
-        return _of(np.array(known, np.int64), none)
-    return texts(values) if kinds == {str} else pa.array(values, from_pandas=True)
+    elif kind == {bool}:
+        return _of(np.array(values), None)
+    elif kind <= {int, _NONE}:
+        none = np.array([x is None for x in values]) if _NONE in kind else None
+        return _of(np.array([0 if x is None else x for x in values], np.int64), none)
+    return pa.array(values, from_pandas=True)
+
+
+def repeated(names: Sequence[str], of: np.ndarray) -> pa.StringArray:
+    """A column of text that has few values: names[of[i]], of: i[n]."""
+    return texts(names).take(_of(of, None))
 
 
 def texts(values: Sequence[str]) -> pa.Array:

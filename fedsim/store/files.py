@@ -3,12 +3,14 @@ table and model.safetensors."""
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fedsim import config, custom
 from fedsim.store import arrays, identity
@@ -30,7 +32,7 @@ class RunResult:
     cell: the sweep's labels of this run, such as {"method": "fedavg"}.
     error: one sentence, for a failed or diverged run.
     rounds, clients, predictions, tuning, timeline: column -> values [rows] (or [rows, n] for a list per row).
-      NaN means undefined and is stored as null.
+      NaN means undefined and is stored as null. Or an Arrow table, which is stored as it is.
     model: name -> array.
     manifest: seconds, compile_seconds, device_kind, bytes, privacy ... (plain data).
     """
@@ -39,11 +41,11 @@ class RunResult:
     status: Literal["done", "diverged", "failed"]
     cell: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
-    rounds: Mapping[str, Any] | None = None
-    clients: Mapping[str, Any] | None = None
-    predictions: Mapping[str, Any] | None = None
-    tuning: Mapping[str, Any] | None = None
-    timeline: Mapping[str, Any] | None = None
+    rounds: Mapping[str, Any] | pa.Table | None = None
+    clients: Mapping[str, Any] | pa.Table | None = None
+    predictions: Mapping[str, Any] | pa.Table | None = None
+    tuning: Mapping[str, Any] | pa.Table | None = None
+    timeline: Mapping[str, Any] | pa.Table | None = None
     model: Mapping[str, np.ndarray] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,16 +58,15 @@ def fill(
     folder: Path, run_id: str, result: RunResult, source: str
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Write a run's files into `folder`; its manifest and its tables. Raises OSError."""
-    from fedsim.store.columns import table
-
-    experiment, text = _told(result.experiment)
-    _write(folder / "config.yaml", text)
-    tables = {name: table(columns) for name in TABLES if (columns := getattr(result, name)) is not None}
+    told = _told(result.experiment)
+    _write(folder / "config.yaml", told.yaml)
+    [result] = tabulated([result])
+    tables = {name: rows for name in TABLES if (rows := getattr(result, name)) is not None}
     for name, rows in tables.items():
         _write(folder / f"{name}.parquet", _parquet(rows))
     if result.model is not None:
         arrays.write(folder / "model.safetensors", result.model, {"run": run_id})
-    manifest: dict[str, Any] = identity.plain(
+    said = identity.as_json(
         {
             **result.manifest,
             "run": run_id,
@@ -73,7 +74,6 @@ def fill(
             "status": result.status,
             "error": result.error,
             "cell": result.cell,
-            "experiment": None,
             "rows": {name: rows.num_rows for name, rows in tables.items()},
             "model_sha256": None if result.model is None else arrays.sha256(result.model),
             "source": source,
@@ -84,9 +84,24 @@ def fill(
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    manifest["experiment"] = experiment  # once more, since reading thousands of YAML files is slow
-    _write(folder / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
-    return manifest, tables
+    # The experiment once more, since reading thousands of YAML files is slow.
+    _write(folder / "manifest.json", f'{said[:-1]}, "experiment": {told.json}}}'.encode())
+    return json.loads(said) | {"experiment": told.plain}, tables
+
+
+def tabulated(results: Sequence[RunResult]) -> list[RunResult]:
+    """Results with Arrow's tables for columns. Raises ValueError where columns of one differ in length."""
+    import pyarrow as pa
+
+    from fedsim.store.columns import tables
+
+    found: list[dict[str, pa.Table]] = [{} for _ in results]
+    for name in TABLES:
+        given = [getattr(result, name) for result in results]
+        left = [i for i, rows in enumerate(given) if rows is not None and not isinstance(rows, pa.Table)]
+        for i, table in zip(left, tables([given[i] for i in left]), strict=True):
+            found[i][name] = table
+    return [replace(result, **made) for result, made in zip(results, found, strict=True)]
 
 
 def _write(path: Path, data: Any) -> None:
@@ -94,30 +109,60 @@ def _write(path: Path, data: Any) -> None:
         file.write(data)
 
 
-def _told(experiment: config.Experiment) -> tuple[dict[str, Any], bytes]:
-    """An experiment in plain data, not to be changed, and as YAML; what runs of a sweep share only once."""
-    told = [_part(f.name, getattr(experiment, f.name)) for f in fields(experiment)]
-    return {name: plain for name, plain, _ in told}, b"".join(text for *_, text in told)
+class _Told(NamedTuple):
+    """An experiment, or part of one: in plain data, not to be changed, and as text."""
+
+    plain: dict[str, Any]
+    yaml: bytes
+    json: str
 
 
-def _part(name: str, value: Any) -> _Part:
+def _told(experiment: config.Experiment) -> _Told:
+    """What runs of a sweep share is written out only once."""
+    parts = [_part(f.name, getattr(experiment, f.name)) for f in fields(experiment)]
+    return _Told(
+        {name: value for part in parts for name, value in part.plain.items()},
+        b"".join(part.yaml for part in parts),
+        f"{{{', '.join(part.json[1:-1] for part in parts)}}}",
+    )
+
+
+def _part(name: str, value: Any) -> _Told:
     key = name, id(value)
     if known := _PARTS.get(key):
         return known[1]
-    import yaml
-
     if len(_PARTS) >= _MOST_PARTS:
         _PARTS.clear()
+    text = identity.as_json({name: value})
+    plain = json.loads(text)  # of no type that only looks like one of these
+    told = _Told(plain, _yaml(plain).encode(), text)
+    _PARTS[key] = value, told
+    return told
+
+
+def _yaml(plain: Mapping[str, Any]) -> str:
+    """A mapping as YAML; of one that differs from those before in a seed, no more is made anew."""
+    found = []
+    for name, value in plain.items():
+        if isinstance(value, dict) and value:
+            found.append(_entry(name, "null").removesuffix(" null\n") + "\n" + indent(_yaml(value), "  "))
+        else:
+            found.append(_entry(name, json.dumps(value)))
+    return "".join(found)
+
+
+@functools.lru_cache(4096)
+def _entry(name: str, value: str) -> str:
+    """One name and its value, which is JSON, as YAML."""
+    import yaml
+
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    plain = json.loads(json.dumps(identity.plain(value)))  # of no type that only looks like one of these
-    text = yaml.dump({name: plain}, Dumper=dumper, sort_keys=False, allow_unicode=True, encoding="utf-8")
-    _PARTS[key] = value, (name, plain, text)
-    return name, plain, text
+    text: str = yaml.dump({name: json.loads(value)}, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
-_Part = tuple[str, Any, bytes]  # a field's name, its value in plain data, both as YAML
 # By the identities of their values, which are kept, so that no identity is used again.
-_PARTS: dict[tuple[str, int], tuple[Any, _Part]] = {}
+_PARTS: dict[tuple[str, int], tuple[Any, _Told]] = {}
 _MOST_PARTS = 4096
 
 

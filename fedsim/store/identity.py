@@ -126,6 +126,14 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def as_json(value: Any) -> str:
+    """`plain` as text."""
+    try:
+        return json.dumps(value, allow_nan=False, default=plain)
+    except (TypeError, ValueError):  # NaN, or a key that is no text
+        return json.dumps(plain(value), allow_nan=False)
+
+
 @functools.cache
 def source() -> str:
     """16 hexadecimal digits for the code that runs: this package's files and the numeric packages."""

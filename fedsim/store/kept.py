@@ -102,17 +102,21 @@ def _read(
 ) -> Segment:
     """The files of these runs. A run that was replaced meanwhile has no stamp: one's rows might stand under
     the other's."""
-    tables = {run: one(root / run / file) for run in marks}
+    tables = {run: _text(one(root / run / file)) for run in marks}
     same = (mark if mark and stamp(f"{root}/{run}/{file}") == mark else None for run, mark in marks.items())
     return _segment(tables, dict(zip(marks, same, strict=True)))
 
 
 def _segment(tables: Mapping[str, pa.Table], marks: Mapping[str, Stamp | None]) -> Segment:
-    texts = [_text(table) for table in tables.values()]
-    rows = pa.concat_tables(texts, promote_options="permissive") if texts else NONE.select([])
-    return Segment(
-        rows, [Entry(run, marks[run], tuple(t.column_names), t.num_rows) for run, t in tables.items()]
-    )
+    parts = list(tables.values())
+    rows = pa.concat_tables(parts, promote_options="permissive") if parts else NONE.select([])
+    entries: list[Entry] = []
+    schema, names = NONE.schema, tuple[str, ...]()
+    for run, table in tables.items():
+        if table.schema != schema:  # most often it is the one before, and names take longer than to compare
+            schema, names = table.schema, tuple(table.column_names)
+        entries.append(Entry(run, marks[run], names, table.num_rows))
+    return Segment(rows, entries)
 
 
 def _text(table: pa.Table) -> pa.Table:

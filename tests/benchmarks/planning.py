@@ -22,7 +22,7 @@ from fedsim.cli.compose import compose, parse
 from fedsim.plan import Sweep
 from fedsim.report import rows
 from fedsim.store import Claims, ResultStore
-from tests.benchmarks.stored import fill, result
+from tests.benchmarks.stored import fill, packs, result
 
 T = TypeVar("T")
 GRID = {"algorithm": ["fedavg", "fedprox"], "optimizer.step_size": [0.01, 0.03, 0.1, 0.3, 1.0]}
@@ -62,9 +62,9 @@ def main() -> None:
 
         def write() -> None:
             with Claims(other.root).take(names) as hold:
-                for name in hold.runs:
-                    assert hold.keeps(name)
-                    other.write(name, made, fresh)
+                for some in packs(hold.runs):
+                    assert all(map(hold.keeps, some))
+                    other.write_all(dict.fromkeys(some, made), fresh)
             fresh.save()
 
         timed("a run claimed, stored and released", write, each=len(names))

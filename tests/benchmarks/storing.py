@@ -1,10 +1,10 @@
-"""What storing adds to a sweep's time: the main job's runs stored, and thrown away, in turn.
+"""What storing adds to a sweep's time: its runs stored, and thrown away, in turn.
 
-    python tests/benchmarks/storing.py [--seeds N] [--repeats N] [--untuned]
+    python tests/benchmarks/storing.py [NAME] [--reduced] [--repeats N] [OVERRIDE ...]
 
-Each sweep is a process of its own, into an empty store, with programs compiled before and without tables and
-figures. The sweep's time counts, and the main thread's on the processor, which other programs disturb less;
-the seconds within the store's own call are said, too.
+NAME is heart_disease unless another is named. Each sweep is a process of its own, into an empty store, with
+programs compiled before and without tables and figures. The sweep's time counts, and the main thread's on the
+processor, which other programs disturb less; the seconds within the store's own call are said, too.
 """
 
 from __future__ import annotations
@@ -29,21 +29,20 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("stored", "thrown away")
 
 
-def once(kind: str, seeds: int, more: list[str]) -> dict[str, float]:
+def once(kind: str, name: str, more: list[str], reduced: bool) -> dict[str, float]:
     """A sweep in this process: runs, seconds, those of the processor in this thread, and of storing."""
-    spent, write = 0.0, ResultStore.write
+    spent, write = 0.0, ResultStore.write_all
 
-    def timed(*arguments: Any) -> dict[str, Any]:
+    def timed(*arguments: Any) -> None:
         nonlocal spent
         begin = time.perf_counter()
-        found = {} if kind == "thrown away" else write(*arguments)
+        if kind == "stored":
+            write(*arguments)
         spent += time.perf_counter() - begin
-        return found
 
-    with patch.object(ResultStore, "write", timed), tempfile.TemporaryDirectory() as folder:
-        asked = [f"seed=range(0,{seeds})", "epsilon=none", f"results={folder}", *more]
-        options = Options(name="heart_disease", overrides=asked, reduced=False, modules=())
-        request = requested.by_name(options)
+    with patch.object(ResultStore, "write_all", timed), tempfile.TemporaryDirectory() as folder:
+        asked = [*more, f"results={folder}"]
+        request = requested.by_name(Options(name=name, overrides=asked, reduced=reduced, modules=()))
         begin, busy = time.perf_counter(), time.thread_time()
         outcome = run_experiments(list(request.cells.values()), request.store)
         seconds, busy = time.perf_counter() - begin, time.thread_time() - busy
@@ -52,15 +51,16 @@ def once(kind: str, seeds: int, more: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10, help="23 runs each")
+    parser.add_argument("name", nargs="?", default="heart_disease", metavar="NAME")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
+    parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--untuned", action="store_true", help="five models a run, not 25")
     parser.add_argument("--once", choices=KINDS, help="one sweep in this process, as JSON")
     asked = parser.parse_args()
     if asked.once:
-        print(json.dumps(once(asked.once, asked.seeds, ["tune.grid={}"] if asked.untuned else [])))
+        print(json.dumps(once(asked.once, asked.name, asked.overrides, asked.reduced)))
         return
-    again = [sys.executable, __file__, "--seeds", str(asked.seeds), *["--untuned"] * asked.untuned]
+    again = [sys.executable, __file__, asked.name, *asked.overrides, *["--reduced"] * asked.reduced]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def sweep(kind: str) -> dict[str, float]:
@@ -73,8 +73,12 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for _ in range(asked.repeats):
         for kind in KINDS:
-            found[kind].append(sweep(kind))
-            print(kind, {name: round(value, 2) for name, value in found[kind][-1].items()}, flush=True)
+            one = sweep(kind)
+            found[kind].append(one)
+            print(kind, {name: round(value, 2) for name, value in one.items()}, flush=True)
+        one = found["stored"][-1]
+        each, share = 1e3 * one["storing"] / one["runs"], one["storing"] / one["seconds"]
+        print(f"storing takes {each:.2f} ms a run, {share:.2%} of the sweep's time", flush=True)
     for name in ("seconds", "main"):
         stored, thrown = (min(one[name] for one in found[kind]) for kind in KINDS)
         runs = found["stored"][0]["runs"]

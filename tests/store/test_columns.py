@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fedsim.store.columns import NONE, column, floats, ints, numbers, table, texts
+from fedsim.store.columns import NONE, column, floats, ints, numbers, repeated, table, tables, texts
+from fedsim.store.files import _parquet
 
 HALVES: list[float | None] = [0.5, None, float("nan"), 2.5, None, -1.0, 7.0, 8.0, None, 10.0]
 CODE = """
 import sys
 import numpy as np
 import pyarrow as pa
-from fedsim.store.columns import column, floats, ints, numbers, table, texts
+from fedsim.store.columns import column, floats, ints, numbers, repeated, tables, texts
 
-table({'a': [0.5, None], 'b': [1, 2], 'c': ['x', 'y'], 'd': np.zeros(2)})
+some = {'a': [0.5, None], 'b': [1, 2], 'c': ['x', 'y'], 'd': np.zeros(2), 'e': [True, False]}
+tables([some, some | {'f': repeated(['x'], np.zeros(2, int))}, some])
 lists = {"a": column([0.5, None]), "b": column([1, 2]), "c": texts(["x", "y"])}
 assert pa.table(lists | {"d": column(np.zeros(2)), "e": column(np.zeros((2, 3)))}).num_rows == 2
 rows = pa.Table.from_arrays([ints(np.arange(3))], names=["run"])
@@ -59,6 +62,36 @@ def test_a_table_has_each_column_as_it_would_be_alone() -> None:
     assert table({"run": [], "n": []}).num_rows == 0
     with pytest.raises(ValueError, match="named b"):
         table({"a": [1, 2], "b": [1]})
+
+
+def test_tables_made_together_are_those_made_alone() -> None:
+    """To the byte as files, though one's columns are parts of all's."""
+    rng = np.random.default_rng(0)
+    losses: list[list[float | None]] = [[None, None], [0.5, None], [0.5, 1.5], [math.nan, None]]
+    many: list[dict[str, Any]] = [
+        {
+            "round": list(range(n)),
+            "set": [f"{n}"] * n,
+            "loss": losses[i % 4] * (n // 2),
+            "undefined": [None, None if i % 2 else 3] * (n // 2),
+            "chosen": [True, False] * (n // 2),
+            "row": np.arange(n, dtype=np.int32),
+            "score": rng.random((n, 2), np.float32) if i % 3 else rng.random(n),
+            "client": repeated(["Örebro", f"{i}"], np.arange(n) % 2),
+        }
+        for i, n in enumerate([2, 6, 4, 0, 12, 8, 2, 10, 0, 4, 6, 2])
+    ]
+    together = tables([*many, {}, {"loss": [1.0]}])
+    assert [found.num_rows for found in together[-2:]] == [0, 1]
+    for named, found in zip(many, together, strict=False):
+        alone = table(named)
+        found.validate(full=True)
+        assert found.schema == alone.schema and found.equals(alone)
+        assert _parquet(found).to_pybytes() == _parquet(alone).to_pybytes()
+    with pytest.raises(ValueError, match="named b"):
+        tables([{"a": [1, 2], "b": [1]}, {"a": [1], "b": [1]}])
+    with pytest.raises(ValueError, match="named b"):  # which together would fit
+        tables([{"a": [1, 2], "b": [1]}, {"a": [1], "b": [1, 2]}])
 
 
 @pytest.mark.parametrize(
@@ -101,6 +134,13 @@ def test_a_row_may_be_a_list_of_numbers() -> None:
     made.validate(full=True)
     assert made.type == pa.list_(pa.float64(), 2)
     assert made.to_pylist() == [[1.0, None], [3.0, 4.0], [5.0, 6.0]]
+
+
+def test_text_that_repeats() -> None:
+    found = repeated(["Halland", "", "Örebro"], np.array([2, 0, 0, 1], np.int32))
+    assert found.type == pa.string() and found.to_pylist() == ["Örebro", "Halland", "Halland", ""]
+    assert repeated(["a"], np.zeros(0, np.int64)).equals(pa.array([], pa.string()))
+    assert column(found) is found
 
 
 def test_no_text_is_text() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import yaml
 
 from fedsim import config
 from fedsim.base import FedsimError, RequestError
-from fedsim.store import ResultStore, RunResult, arrays, source, versions
+from fedsim.store import ResultStore, RunResult, arrays, files, source, versions
 from tests.store.stored import EXPERIMENT, ID, MODEL, other, result, visible
 
 
@@ -50,6 +51,57 @@ def test_round_trip(tmp_path):
     assert (manifest["run"], manifest["status"], manifest["error"]) == (ID, "done", None)
     assert {"commit", "host", "written", "cell", "seconds", "device_kind"} <= manifest.keys()
     json.dumps(manifest, allow_nan=False)
+
+
+def test_runs_stored_together_are_those_stored_alone(tmp_path):
+    """To the byte, but for when."""
+    many = {
+        f"{i:03d}": result(
+            "diverged" if i == 2 else "done",
+            float(i),
+            experiment=other(seed=i),
+            cell={"seed": np.int64(i)},
+            clients={"name": ["Halland"] * i, "auc": [0.5] * i} if i != 3 else None,
+            manifest={"seconds": math.nan if i == 1 else 0.1, "curve": np.arange(i), "of": (1, Path("a"))},
+        )
+        for i in range(6)
+    }
+    together, alone = ResultStore(tmp_path / "together"), ResultStore(tmp_path / "alone")
+    together.write("004", many["004"])
+    fresh = together.fresh()
+    together.write_all(many, fresh)
+    fresh.save()
+    for run, one in many.items():
+        assert alone.write(run, one) == alone.manifest(run)
+        for path in (alone.root / run).iterdir():
+            if path.name != "manifest.json":
+                assert path.read_bytes() == (together.root / run / path.name).read_bytes()
+        wanted, found = alone.manifest(run), together.manifest(run)
+        assert found | {"written": ""} == wanted | {"written": ""}
+    assert alone.manifest("001")["seconds"] is None
+    assert alone.manifest("002")["curve"] == [0, 1] and alone.manifest("002")["of"] == [1, "a"]
+    assert visible(together.root) == [".kept", *many]
+
+
+def test_yaml_is_what_yaml_makes_of_it():
+    plain = {
+        "name": "é: a",
+        "a: b": {"nested": {"no": [1, 2.5, None, "1"]}, "empty": {}, "- x": 1e-05},
+        "list": [{"name": "scale", "of": {"a": 1}}, [], "yes"],
+        "rest": {
+            "on": "line\nbreak",
+            "long": "word " * 40,
+            "#": " lead",
+            "": True,
+            "1": "null",
+            "k" * 200: {"x": [0]},
+        },
+    }
+    for _ in range(2):  # the second time of what was kept
+        assert yaml.safe_load(files._yaml(plain)) == plain
+    short = {name: plain[name] for name in ("name", "a: b", "list")}
+    assert files._yaml(short) == yaml.safe_dump(short, sort_keys=False, allow_unicode=True)
+    assert files._yaml({}) == ""
 
 
 def test_options_may_be_numpy_scalars(tmp_path):
