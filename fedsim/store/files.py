@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TABLES = ("rounds", "clients", "predictions", "tuning", "timeline")
 SCHEMA = 2  # of a run's folder; 1 had no number, and is read as it is
-_MANY = 5_000  # rows
+_MANY = 5_000  # rows of a long table
 FINISHED = ("done", "diverged")  # not run again while their source is the current one
 
 
@@ -58,10 +58,14 @@ def fill(
     folder: Path, run_id: str, result: RunResult, source: str
 ) -> tuple[dict[str, Any], dict[str, pa.Table]]:
     """Write a run's files into `folder`; its manifest and its tables. Raises OSError."""
+    import pyarrow as pa
+
+    from fedsim.store.columns import table
+
     told = _told(result.experiment)
     _write(folder / "config.yaml", told.yaml)
-    [result] = tabulated([result])
-    tables = {name: rows for name in TABLES if (rows := getattr(result, name)) is not None}
+    given = {name: rows for name in TABLES if (rows := getattr(result, name)) is not None}
+    tables = {name: rows if isinstance(rows, pa.Table) else table(rows) for name, rows in given.items()}
     for name, rows in tables.items():
         _write(folder / f"{name}.parquet", _parquet(rows))
     if result.model is not None:
@@ -90,18 +94,23 @@ def fill(
 
 
 def tabulated(results: Sequence[RunResult]) -> list[RunResult]:
-    """Results with Arrow's tables for columns. Raises ValueError where columns of one differ in length."""
-    import pyarrow as pa
+    """Results with Arrow's tables for columns, but for long ones, of which one at a time is enough in memory.
 
+    Raises ValueError where columns of one differ in length.
+    """
     from fedsim.store.columns import tables
 
     found: list[dict[str, pa.Table]] = [{} for _ in results]
     for name in TABLES:
         given = [getattr(result, name) for result in results]
-        left = [i for i, rows in enumerate(given) if rows is not None and not isinstance(rows, pa.Table)]
-        for i, table in zip(left, tables([given[i] for i in left]), strict=True):
+        short = [i for i, rows in enumerate(given) if isinstance(rows, Mapping) and _length(rows) <= _MANY]
+        for i, table in zip(short, tables([given[i] for i in short]), strict=True):
             found[i][name] = table
     return [replace(result, **made) for result, made in zip(results, found, strict=True)]
+
+
+def _length(columns: Mapping[str, Any]) -> int:
+    return len(next(iter(columns.values()), ()))
 
 
 def _write(path: Path, data: Any) -> None:

@@ -62,6 +62,7 @@ def test_runs_stored_together_are_those_stored_alone(tmp_path):
             experiment=other(seed=i),
             cell={"seed": np.int64(i)},
             clients={"name": ["Halland"] * i, "auc": [0.5] * i} if i != 3 else None,
+            predictions={"row": np.arange(10_000 if i % 2 else i)},
             manifest={"seconds": math.nan if i == 1 else 0.1, "curve": np.arange(i), "of": (1, Path("a"))},
         )
         for i in range(6)
