@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedsim.base import RequestError, nearest, require
-from fedsim.report.labels import among
+from fedsim.report.labels import among, options
 from fedsim.report.rows import Key, Rows, Value
 from fedsim.report.spec import INSIDE, NAMED, Level
 from fedsim.store.columns import floats, numbers
@@ -139,8 +139,11 @@ def _points(
         keep &= _isin(sets, set_names, where.get("set", "test"))
     if named:
         groups, group_names = _codes(table, "group")
-        keep &= _isin(groups, group_names, level)
+        of_level = _isin(groups, group_names, level)
+        keep &= of_level
         if level in where:
+            known = [label_names[i] for i in np.unique(labels[of_level])]
+            _require_names(rows, level, where[level], known)
             keep &= _isin(labels, label_names, where[level])
     elif "aggregate" in where or "aggregate" not in dimensions:
         keep &= _isin(labels, label_names, where.get("aggregate", level))
@@ -188,6 +191,13 @@ def _points(
         last,
         [x[whole] for x in values],
     )
+
+
+def _require_names(rows: Rows, level: Level, wanted: Any, known: Sequence[str]) -> None:
+    """Raises RequestError for a name that no run has, once all are done: another may have it till then."""
+    lost = [name for name in options(wanted) if not any(among(one, name) for one in known)]
+    if lost and not rows.missing and all(run.done for run in rows.runs):
+        raise RequestError(f"where: no run has {level}={lost[0]}; {nearest(str(lost[0]), known)}")
 
 
 def _codes(table: pa.Table, column: str) -> tuple[Ints, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,12 @@ def test_levels_and_dimensions_inside_a_run(tmp_path: Path, put: Put) -> None:
     }
     listed = build(tmp_path, runs, rows=["site"], where={"site": ["Örebro", "Halland"]}, **{"from": "site"})
     assert listed.row_keys == (("Örebro",), ("Halland",))
+    amiss: dict[str, Any] = {"rows": ["site"], "where": {"site": ["Halland", "Orebro"]}, "from": "site"}
+    with pytest.raises(RequestError, match="where: no run has site=Orebro; .*did you mean 'Örebro'"):
+        build(tmp_path, runs, **amiss)
+    for status in ("missing", "failed"):  # a run that is not done may have it
+        more = "b" if status == "missing" else put({"algorithm": "b", "seed": 0}, status="failed")
+        assert build(tmp_path, [*runs, more], **amiss).row_keys == (("Halland",),)
     by_client = build(tmp_path, runs, rows=["client"], **{"from": "client"})
     assert list(cells(by_client)) == [("client 1", "auroc")]
     by_aggregate = build(
