@@ -69,7 +69,7 @@ def test_levels_and_dimensions_inside_a_run(tmp_path: Path, put: Put) -> None:
     listed = build(tmp_path, runs, rows=["site"], where={"site": ["Örebro", "Halland"]}, **{"from": "site"})
     assert listed.row_keys == (("Örebro",), ("Halland",))
     amiss: dict[str, Any] = {"rows": ["site"], "where": {"site": ["Halland", "Orebro"]}, "from": "site"}
-    with pytest.raises(RequestError, match="where: no run has site=Orebro; .*did you mean 'Örebro'"):
+    with pytest.raises(RequestError, match=r"where: no run has site=Orebro; .*did you mean 'Örebro'"):
         build(tmp_path, runs, **amiss)
     for status in ("missing", "failed"):  # a run that is not done may have it
         more = "b" if status == "missing" else put({"algorithm": "b", "seed": 0}, status="failed")
