@@ -113,7 +113,7 @@ def _segment(tables: Mapping[str, pa.Table], marks: Mapping[str, Stamp | None]) 
     entries: list[Entry] = []
     schema, names = None, tuple[str, ...]()
     for run, table in tables.items():
-        if schema is None or table.schema != schema:  # most often it is the one before, and names take longer than to compare
+        if schema is None or table.schema != schema:  # names take longer than to compare
             schema, names = table.schema, tuple(table.column_names)
         entries.append(Entry(run, marks[run], names, table.num_rows))
     return Segment(rows, entries)
